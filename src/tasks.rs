@@ -1,0 +1,104 @@
+//! The one owner of all spawned tasks. Nothing else may call `tokio::spawn` (held by `tests/tidy.rs`).
+//!
+//! Each task declares what its death means, so that a panic is never silent.
+
+use std::future::Future;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What the end of a task by panic means for the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPanic {
+    /// An invariant did not hold: the node stops, since going on would spread the damage.
+    StopNode,
+    /// Only the work of one request or connection is lost.
+    Log,
+}
+
+/// Spawns, counts and ends tasks. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Tasks {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    failed: CancellationToken,
+}
+
+impl Tasks {
+    /// An owner without tasks.
+    pub fn new() -> Tasks {
+        Tasks::default()
+    }
+
+    /// Spawns a task by name on the current runtime.
+    pub fn spawn<F>(&self, name: &'static str, on_panic: OnPanic, future: F) -> tokio::task::JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let inner = self.inner.clone();
+        self.inner.tracker.spawn(async move {
+            let guard = PanicGuard { name, on_panic, inner, done: false };
+            future.await;
+            let mut guard = guard;
+            guard.done = true;
+        })
+    }
+
+    /// Runs blocking work (file reads) on the blocking pool, and waits for it.
+    ///
+    /// # Panics
+    /// When the work panics: the panic goes on in the caller.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(value) => value,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Becomes cancelled when the node begins to stop; long-lived tasks end then.
+    pub fn stopping(&self) -> CancellationToken {
+        self.inner.stop.clone()
+    }
+
+    /// Becomes cancelled when a task with `OnPanic::StopNode` panicked, or `fail` was called.
+    pub fn failed(&self) -> CancellationToken {
+        self.inner.failed.clone()
+    }
+
+    /// Declares that the node cannot go on.
+    pub fn fail(&self, reason: &str) {
+        tracing::error!(reason, "the node cannot go on");
+        self.inner.failed.cancel();
+    }
+
+    /// Asks all tasks to end and waits until they have.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tracker.close();
+        self.inner.tracker.wait().await;
+    }
+}
+
+struct PanicGuard {
+    name: &'static str,
+    on_panic: OnPanic,
+    inner: Arc<Inner>,
+    done: bool,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if self.done || !std::thread::panicking() {
+            return;
+        }
+        tracing::error!(task = self.name, "a task panicked");
+        if self.on_panic == OnPanic::StopNode {
+            self.inner.failed.cancel();
+        }
+    }
+}
