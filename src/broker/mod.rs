@@ -43,7 +43,12 @@ impl Broker {
 
     /// One topic for a write or read: looks again with the controller where the image has none (it may lag), and
     /// makes it where `auto_create` is asked for and the configuration allows it.
-    pub async fn resolve_topic(&self, _name: &str, _auto_create: bool, _deadline: Instant) -> Result<Arc<TopicView>, TopicError> {
+    pub async fn resolve_topic(
+        &self,
+        _name: &str,
+        _auto_create: bool,
+        _deadline: Instant,
+    ) -> Result<Arc<TopicView>, TopicError> {
         todo!()
     }
 
@@ -52,7 +57,12 @@ impl Broker {
         todo!()
     }
 
-    pub async fn alter_topic(&self, _name: &str, _request: AlterTopic, _deadline: Instant) -> Result<Arc<TopicView>, TopicError> {
+    pub async fn alter_topic(
+        &self,
+        _name: &str,
+        _request: AlterTopic,
+        _deadline: Instant,
+    ) -> Result<Arc<TopicView>, TopicError> {
         todo!()
     }
 
@@ -66,7 +76,12 @@ impl Broker {
     }
 
     /// Offsets of all partitions at `at` (`ReadFrom::Earliest`, `Latest`, `Time`).
-    pub async fn offsets(&self, _topic: &Arc<TopicView>, _at: ReadFrom, _deadline: Instant) -> Result<Vec<OffsetAt>, FetchError> {
+    pub async fn offsets(
+        &self,
+        _topic: &Arc<TopicView>,
+        _at: ReadFrom,
+        _deadline: Instant,
+    ) -> Result<Vec<OffsetAt>, FetchError> {
         todo!()
     }
 
@@ -78,7 +93,12 @@ impl Broker {
     /// Before the partitions' parts of a request with an `Idempotency-Key` are sent: claims the key on its home
     /// partition. Gives the partition count that the first request with this key was spread over (use it to choose
     /// partitions by key), or `IdempotencyConflict`.
-    pub async fn claim_idempotency_key(&self, _topic: &Arc<TopicView>, _key: &IdempotencyKey, _deadline: Instant) -> Result<u32, ProduceError> {
+    pub async fn claim_idempotency_key(
+        &self,
+        _topic: &Arc<TopicView>,
+        _key: &IdempotencyKey,
+        _deadline: Instant,
+    ) -> Result<u32, ProduceError> {
         todo!()
     }
 

@@ -18,7 +18,13 @@ impl RecordSet {
         RecordSet::default()
     }
     /// Appends a record: key, value (`None` is a tombstone), headers in order.
-    pub fn push(&mut self, _timestamp_ms: i64, _key: Option<&[u8]>, _value: Option<&[u8]>, _headers: &[(&[u8], Option<&[u8]>)]) {
+    pub fn push(
+        &mut self,
+        _timestamp_ms: i64,
+        _key: Option<&[u8]>,
+        _value: Option<&[u8]>,
+        _headers: &[(&[u8], Option<&[u8]>)],
+    ) {
         todo!()
     }
     /// Moves all records of `other` behind these.
