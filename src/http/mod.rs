@@ -10,6 +10,8 @@ pub mod body;
 pub mod cluster;
 pub mod errors;
 pub mod fetch;
+pub mod json_record;
+pub mod json_scan;
 pub mod openapi;
 pub mod page_problems;
 pub mod path;
