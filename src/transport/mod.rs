@@ -2,6 +2,11 @@
 //!
 //! The API below is fixed; `Transport` is its only maker.
 
+mod api;
+pub mod net;
+
+pub use api::{Admission, LaneStats, Transport, TransportConfig};
+
 use crate::types::NodeId;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -106,4 +111,10 @@ pub type Answer = oneshot::Receiver<Result<Message, CallError>>;
 pub struct LivenessConfig {
     pub heartbeat_interval: Duration,
     pub silent_after: Duration,
+}
+
+impl Default for LivenessConfig {
+    fn default() -> LivenessConfig {
+        LivenessConfig { heartbeat_interval: Duration::from_millis(200), silent_after: Duration::from_millis(1500) }
+    }
 }
