@@ -3,7 +3,7 @@
 //! Floors (a module imports only from lower floors; `tests/tidy.rs` holds this):
 //!
 //! ```text
-//! 7 cli/, node/        arguments and clients; the composition root
+//! 7 cli/, client/, node/      arguments; the client of the HTTP API; the composition root
 //! 6 http/, peer/       what speaks to the outside: HTTP clients, other nodes
 //! 5 broker/            the one API that the fronts call: route, coalesce, forward
 //! 4 partition/, controller/   one actor per led replica; drives the meta group
@@ -14,6 +14,7 @@
 //! ```
 pub mod broker;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod controller;
