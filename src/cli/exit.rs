@@ -45,6 +45,14 @@ impl Failure {
         Failure::new(Code::Usage, message)
     }
 
+    /// The same exit code with another text.
+    pub fn reworded(self, message: impl fmt::Display) -> Failure {
+        match self {
+            Failure::Error { code, .. } => Failure::new(code, message),
+            Failure::ReaderGone => Failure::ReaderGone,
+        }
+    }
+
     /// A failed write to standard output.
     pub fn output(error: &io::Error) -> Failure {
         match error.kind() {

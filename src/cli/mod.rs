@@ -4,11 +4,16 @@
 //! error, an exit code that a script can use (see [`exit::Code`]), and silence when the reader of a pipe went away.
 //! Nothing here knows the inside of a node.
 
+mod cluster;
+mod consume;
 mod dev;
 mod exit;
 mod logging;
+mod produce;
 mod runtime;
 mod serve;
+mod servers;
+mod topic;
 
 use clap::{Parser, Subcommand};
 use exit::Outcome;
@@ -27,6 +32,14 @@ enum Command {
     Serve(Box<serve::Arguments>),
     /// Run a cluster on this machine to try things out: one command, one to five nodes
     Dev(dev::Arguments),
+    /// Write the lines of standard input to a topic, a record each
+    Produce(produce::Arguments),
+    /// Print the records of a topic
+    Consume(consume::Arguments),
+    /// List, make, describe, alter and delete topics
+    Topic(topic::Arguments),
+    /// See how the cluster is
+    Cluster(cluster::Arguments),
 }
 
 /// Runs the command that the arguments ask for.
@@ -39,5 +52,9 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Dev(arguments) => dev::run(arguments),
+        Command::Produce(arguments) => produce::run(arguments),
+        Command::Consume(arguments) => consume::run(arguments),
+        Command::Topic(arguments) => topic::run(arguments),
+        Command::Cluster(arguments) => cluster::run(arguments),
     }
 }

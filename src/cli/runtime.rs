@@ -1,6 +1,6 @@
 //! The tokio runtimes that commands run on, and the signals that end them.
 
-use super::exit::Failure;
+use super::exit::{Failure, Outcome};
 use crate::config::Config;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -45,4 +45,12 @@ impl StopSignals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// Runs a client command to its end. Does not wait for threads that still read standard input.
+pub fn run_client(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = for_client()?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
 }
