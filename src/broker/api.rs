@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
+pub use crate::partition::ReadFrom;
 pub use crate::record::RecordSet;
 
 /// One produce request for one partition. The unit of all-or-nothing.
@@ -87,19 +88,6 @@ pub enum ProduceError {
     /// The partition's log on this node takes no writes after a failed write or flush.
     #[error("{0}")]
     StorageFailed(String),
-}
-
-/// Where a read begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReadFrom {
-    Offset(Offset),
-    Earliest,
-    /// At the high watermark.
-    Latest,
-    /// This many records before the high watermark, or at the log start.
-    Tail(u64),
-    /// At the first record whose timestamp is at least this many ms; at the high watermark if there is none.
-    Time(i64),
 }
 
 /// What a read may show.

@@ -1,1 +1,21 @@
-//! TODO(skeleton).
+//! Raft groups over openraft. The only floor that imports openraft.
+//!
+//! Purpose: a [`Group`] is one partition's (or the meta group's) replica on this node; [`Groups`] are all of them.
+//! Does not know topics, producers or HTTP: a proposal is opaque here, and who holds which group is asked of a
+//! [`Directory`].
+
+mod group;
+mod inbound;
+mod log_store;
+mod machine;
+mod network;
+mod registry;
+mod types;
+mod wire;
+
+pub use group::{Group, Leadership, ProposeDone, ProposeError, RaftTiming};
+pub use log_store::FlushedEnd;
+pub use machine::{AppliedTo, MachineState};
+pub use registry::{Directory, Groups, OpenError};
+pub use types::{Proposal, Reply};
+pub use wire::{KIND_END, group_of, joined_payload};

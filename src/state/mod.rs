@@ -5,3 +5,4 @@
 //! in the command.
 
 pub mod meta;
+pub mod partition;

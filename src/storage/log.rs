@@ -190,6 +190,13 @@ pub trait RaftLog: Send + Sync + 'static {
     /// The vote as saved last. Reads memory.
     fn vote(&self) -> Option<Bytes>;
 
+    /// Whether the disk has room for more records: cheap, asked before each proposal. `append` itself does not look,
+    /// so that a group's own entries (a new leader's first one) go into the reserve.
+    ///
+    /// # Errors
+    /// `StorageFull` when the reserve is reached.
+    fn check_space(&self) -> io::Result<()>;
+
     /// Why the log takes no writes any more, if so (the first failed write or flush latches it).
     fn latched(&self) -> Option<String>;
 

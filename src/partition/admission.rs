@@ -1,0 +1,380 @@
+//! Admission: which appends the leader proposes, in which order, and what their senders hear.
+
+use super::{IN_FLIGHT_BYTES_MAX, Replica};
+use crate::raft::{MachineState, Proposal, ProposeError, Reply};
+use crate::state::partition::{
+    Applied, EntryAttributes, Identity, KeyHash, PartitionCommand, PartitionState, SequenceCheck, WriterId,
+};
+use crate::storage::DataEntry;
+use crate::tasks::OnPanic;
+use crate::types::{Acks, NodeId, Offset, Term};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a new leader's first entry is waited for within one request.
+const READY_PATIENCE: Duration = Duration::from_millis(200);
+/// How long an answer is parked until what it rests on is committed.
+const PARKED_MAX: Duration = Duration::from_secs(10);
+
+/// One append: record batches that stand and fall together.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub batches: Bytes,
+    pub record_count: u32,
+    pub timestamp_ms_max: i64,
+    pub identity: Identity,
+    pub expected_offset: Option<Offset>,
+    /// `Leader` answers after the local flush, `All` after the commit; `None` counts as `Leader`.
+    pub acks: Acks,
+}
+
+/// An append that took place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Appended {
+    pub base_offset: Offset,
+    /// The answer to an earlier request with the same key, and the default timestamp that it had.
+    pub replayed: Option<i64>,
+}
+
+/// Why an append did not take place. All but `Unknown`: surely not written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppendError {
+    NotLeader {
+        leader: Option<NodeId>,
+        term: Term,
+    },
+    /// Elected, but the first entry of the term is not committed yet.
+    NotReady,
+    /// The writer's next sequence number is another one.
+    OutOfOrder {
+        expected: u64,
+    },
+    OffsetMismatch {
+        log_end_offset: Offset,
+    },
+    KeyConflict,
+    Overloaded,
+    DiskFull(String),
+    StorageFailed(String),
+    /// This node does not hold the group (yet).
+    NotHere(String),
+    /// Appended and lost sight of. Sending it again under the same identity is safe.
+    Unknown,
+}
+
+/// Hears an append's outcome, at most once; dropped uncalled where it is unknown.
+pub type AppendDone = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
+
+/// What the leader knows beyond the applied state: appends on their way.
+#[derive(Default)]
+pub(super) struct Admission {
+    ordered: tokio::sync::Mutex<Ordered>,
+    /// Keys of appends on their way, with the hash of their body.
+    keys: Mutex<HashMap<(bool, KeyHash), KeyHash>>,
+    in_flight_bytes: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Ordered {
+    /// The term that the rest is about; appends of an earlier one are not on their way any more.
+    term: Term,
+    /// Offset of the next append: the applied end and everything on its way.
+    next_offset: Offset,
+    /// Next sequence number of each writer with appends in this term.
+    next_sequences: HashMap<WriterId, u64>,
+}
+
+/// What is to be done with an append.
+enum Verdict {
+    Propose,
+    Answer(Result<Appended, AppendError>),
+    /// It is on its way already: answer once it is applied.
+    AwaitSame,
+    /// Refused, but the reason is on its way: answer once everything up to this offset is committed.
+    AwaitOffset(Offset, AppendError),
+}
+
+fn partition_state<T>(state: &MachineState, look: impl FnOnce(&PartitionState) -> T) -> T {
+    match state {
+        MachineState::Partition(partition) => look(partition),
+        MachineState::Meta(_) => unreachable!("a partition's group has a partition's state"),
+    }
+}
+
+impl Replica {
+    pub(super) fn look<T>(&self, look: impl FnOnce(&PartitionState) -> T) -> T {
+        self.group.with_state(|state| partition_state(state, look))
+    }
+
+    /// Admits and proposes, or refuses. Back once the append has its place in the log's order; `done` hears the rest.
+    pub async fn append(self: &Arc<Self>, append: Append, done: AppendDone) {
+        let mut ordered = self.admission.ordered.lock().await;
+        let verdict = match self.ready_term(&mut ordered).await {
+            Ok(_) => self.judge(&ordered, &append),
+            Err(error) => Verdict::Answer(Err(error)),
+        };
+        match verdict {
+            Verdict::Propose => self.propose(&mut ordered, append, done).await,
+            Verdict::Answer(answer) => done(answer),
+            Verdict::AwaitSame => self.answer_when_applied(ordered.term, append.identity, done),
+            Verdict::AwaitOffset(offset, error) => self.answer_when_committed(ordered.term, offset, error, done),
+        }
+    }
+
+    /// The term in which this replica leads and is ready, with `ordered` made for it.
+    async fn ready_term(&self, ordered: &mut Ordered) -> Result<Term, AppendError> {
+        let Some(term) = self.group.leading() else { return Err(self.not_leader()) };
+        if ordered.term == term {
+            return Ok(term);
+        }
+        let deadline = Instant::now() + READY_PATIENCE;
+        let mut applied = self.group.applied();
+        loop {
+            let now = *applied.borrow_and_update();
+            if now.last.is_some_and(|last| last.term >= term) {
+                *ordered = Ordered { term, next_offset: now.high_watermark, next_sequences: HashMap::new() };
+                self.admission.keys.lock().clear();
+                return Ok(term);
+            }
+            if tokio::time::timeout_at(deadline, applied.changed()).await.is_err() {
+                return Err(AppendError::NotReady);
+            }
+            if self.group.leading() != Some(term) {
+                return Err(self.not_leader());
+            }
+        }
+    }
+
+    fn not_leader(&self) -> AppendError {
+        if let Some(reason) = self.group.failure().or_else(|| self.group.log.latched()) {
+            return AppendError::StorageFailed(reason);
+        }
+        let known = self.group.leadership();
+        AppendError::NotLeader { leader: known.leader.filter(|leader| *leader != self.group.node_id), term: known.term }
+    }
+
+    fn judge(&self, ordered: &Ordered, append: &Append) -> Verdict {
+        if let Some(verdict) = self.judge_identity(ordered, &append.identity) {
+            return verdict;
+        }
+        if append.expected_offset.is_some_and(|expected| expected != ordered.next_offset) {
+            let error = AppendError::OffsetMismatch { log_end_offset: ordered.next_offset };
+            return Verdict::AwaitOffset(ordered.next_offset, error);
+        }
+        if let Some(reason) = self.group.log.latched() {
+            return Verdict::Answer(Err(AppendError::StorageFailed(reason)));
+        }
+        if let Err(error) = self.group.log.check_space() {
+            return Verdict::Answer(Err(AppendError::DiskFull(error.to_string())));
+        }
+        if self.admission.in_flight_bytes.load(Ordering::Relaxed) > IN_FLIGHT_BYTES_MAX {
+            return Verdict::Answer(Err(AppendError::Overloaded));
+        }
+        Verdict::Propose
+    }
+
+    /// `None` for an append that is new.
+    fn judge_identity(&self, ordered: &Ordered, identity: &Identity) -> Option<Verdict> {
+        match *identity {
+            Identity::Writer { writer, sequence } => {
+                let in_flight_next = ordered.next_sequences.get(&writer).copied();
+                let applied = self.look(|state| state.check_sequence(writer, sequence));
+                match (applied, in_flight_next) {
+                    (SequenceCheck::Duplicate(base_offset), _) => {
+                        Some(Verdict::Answer(Ok(Appended { base_offset, replayed: None })))
+                    }
+                    (_, Some(next)) if sequence == next => None,
+                    (_, Some(next)) if sequence < next => Some(Verdict::AwaitSame),
+                    (_, Some(next)) => Some(Verdict::Answer(Err(AppendError::OutOfOrder { expected: next }))),
+                    (SequenceCheck::New, None) => None,
+                    (SequenceCheck::OutOfOrder { expected }, None) => {
+                        Some(Verdict::Answer(Err(AppendError::OutOfOrder { expected })))
+                    }
+                }
+            }
+            Identity::Key { client, key, body, .. } => {
+                let known = self.look(|state| state.key(client, &key).copied());
+                if let Some(known) = known {
+                    if known.body != body {
+                        return Some(Verdict::Answer(Err(AppendError::KeyConflict)));
+                    }
+                    if let Some(records) = known.records {
+                        let replayed = Some(records.default_timestamp_ms);
+                        return Some(Verdict::Answer(Ok(Appended { base_offset: records.base_offset, replayed })));
+                    }
+                }
+                match self.admission.keys.lock().get(&(client, key)) {
+                    Some(same) if *same == body => Some(Verdict::AwaitSame),
+                    Some(_) => Some(Verdict::AwaitOffset(ordered.next_offset, AppendError::KeyConflict)),
+                    None => None,
+                }
+            }
+        }
+    }
+
+    async fn propose(self: &Arc<Self>, ordered: &mut Ordered, append: Append, done: AppendDone) {
+        let term = ordered.term;
+        let base_offset = ordered.next_offset;
+        let end = base_offset.plus(u64::from(append.record_count));
+        let bytes = append.batches.len();
+        match append.identity {
+            Identity::Writer { writer, sequence } => {
+                ordered.next_sequences.insert(writer, sequence + 1);
+            }
+            Identity::Key { client, key, body, .. } => {
+                self.admission.keys.lock().insert((client, key), body);
+            }
+        }
+        ordered.next_offset = end;
+        self.admission.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let attributes = EntryAttributes { appended_at_ms: self.clock.now_ms(), identity: append.identity };
+        let entry = DataEntry {
+            base_offset: None,
+            record_count: append.record_count,
+            timestamp_ms_max: append.timestamp_ms_max,
+            attributes: attributes.encode().into(),
+            batches: append.batches,
+        };
+        let done = if append.acks == Acks::All { done } else { self.answer_when_flushed(term, base_offset, end, done) };
+        let replica = self.clone();
+        let settled = Box::new(move |result: Result<(crate::types::LogId, Reply), ProposeError>| {
+            replica.settle(bytes, &append.identity);
+            done(match result {
+                Ok((_, Reply::Partition(Applied::Records { base_offset: stamped }))) => {
+                    assert_eq!(stamped, base_offset, "an append gets the offset that admission foresaw");
+                    Ok(Appended { base_offset, replayed: None })
+                }
+                Ok((_, other)) => unreachable!("a data entry is answered with its records, not with {other:?}"),
+                Err(ProposeError::NotLeader(leader)) => Err(AppendError::NotLeader { leader, term }),
+                Err(ProposeError::Unknown) => Err(AppendError::Unknown),
+            });
+        });
+        self.group.propose(term, Proposal::Data(entry), settled).await;
+    }
+
+    fn settle(&self, bytes: usize, identity: &Identity) {
+        self.admission.in_flight_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Identity::Key { client, key, .. } = identity {
+            self.admission.keys.lock().remove(&(*client, *key));
+        }
+    }
+
+    /// For acks=1: whichever comes first, the local flush or the proposal's end, answers.
+    fn answer_when_flushed(
+        self: &Arc<Self>,
+        term: Term,
+        base_offset: Offset,
+        end: Offset,
+        done: AppendDone,
+    ) -> AppendDone {
+        let shared = Arc::new(Mutex::new(Some(done)));
+        let waiting = shared.clone();
+        let mut flushed = self.group.flushed();
+        self.tasks.spawn("acks-leader", OnPanic::Log, async move {
+            let reached = flushed.wait_for(|(at, offset)| *at > term || (*at == term && *offset >= end));
+            let same_term = match tokio::time::timeout(PARKED_MAX, reached).await {
+                Ok(Ok(at)) => at.0 == term,
+                _ => false,
+            };
+            if same_term && let Some(done) = waiting.lock().take() {
+                done(Ok(Appended { base_offset, replayed: None }));
+            }
+        });
+        Box::new(move |result| {
+            if let Some(done) = shared.lock().take() {
+                done(result);
+            }
+        })
+    }
+
+    /// Answers a repeated append once the first one is applied.
+    fn answer_when_applied(self: &Arc<Self>, term: Term, identity: Identity, done: AppendDone) {
+        let replica = self.clone();
+        self.tasks.spawn("append-repeated", OnPanic::Log, async move {
+            let deadline = Instant::now() + PARKED_MAX;
+            let mut applied = replica.group.applied();
+            loop {
+                applied.borrow_and_update();
+                if let Some(answer) = replica.applied_answer(&identity) {
+                    return done(answer);
+                }
+                if replica.group.leading() != Some(term) {
+                    return done(Err(AppendError::Unknown));
+                }
+                // A change of leadership shows in no applied entry, so look again now and then.
+                let step = (Instant::now() + Duration::from_millis(100)).min(deadline);
+                let _ = tokio::time::timeout_at(step, applied.changed()).await;
+                if Instant::now() >= deadline {
+                    return done(Err(AppendError::Unknown));
+                }
+            }
+        });
+    }
+
+    fn applied_answer(&self, identity: &Identity) -> Option<Result<Appended, AppendError>> {
+        match *identity {
+            Identity::Writer { writer, sequence } => match self.look(|state| state.check_sequence(writer, sequence)) {
+                SequenceCheck::Duplicate(base_offset) => Some(Ok(Appended { base_offset, replayed: None })),
+                _ => None,
+            },
+            Identity::Key { client, key, .. } => {
+                let records = self.look(|state| state.key(client, &key).and_then(|known| known.records))?;
+                let replayed = Some(records.default_timestamp_ms);
+                Some(Ok(Appended { base_offset: records.base_offset, replayed }))
+            }
+        }
+    }
+
+    /// Answers a refusal once what it rests on is committed: until then it may still vanish.
+    fn answer_when_committed(self: &Arc<Self>, term: Term, offset: Offset, error: AppendError, done: AppendDone) {
+        let mut applied = self.group.applied();
+        if applied.borrow_and_update().high_watermark >= offset {
+            return done(Err(error));
+        }
+        let replica = self.clone();
+        self.tasks.spawn("append-refused", OnPanic::Log, async move {
+            let committed = applied.wait_for(|applied| applied.high_watermark >= offset);
+            let reached = matches!(tokio::time::timeout(PARKED_MAX, committed).await, Ok(Ok(_)));
+            if reached && replica.group.leading() == Some(term) {
+                done(Err(error));
+            } else {
+                done(Err(replica.not_leader()));
+            }
+        });
+    }
+
+    /// Claims or releases a client's idempotency key.
+    ///
+    /// # Errors
+    /// As for appends; repeating is safe.
+    pub async fn command(&self, command: &PartitionCommand) -> Result<Applied, AppendError> {
+        let term = {
+            let mut ordered = self.admission.ordered.lock().await;
+            self.ready_term(&mut ordered).await?
+        };
+        if let Err(error) = self.group.log.check_space() {
+            return Err(AppendError::DiskFull(error.to_string()));
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |result| {
+            let _ = sender.send(result);
+        });
+        self.group.propose(term, Proposal::Command(command.encode().into()), done).await;
+        match receiver.await {
+            Ok(Ok((_, Reply::Partition(applied)))) => Ok(applied),
+            Ok(Err(ProposeError::NotLeader(leader))) => Err(AppendError::NotLeader { leader, term }),
+            _ => Err(AppendError::Unknown),
+        }
+    }
+
+    /// This node's wall clock, which ages idempotency keys.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+}

@@ -1,0 +1,399 @@
+//! One open Raft group on this node: propose, read, follow who leads, fall asleep and wake.
+//!
+//! Invariants: a proposal is fenced to the term in which it was admitted; an *asleep* group sends and ticks nothing, and
+//! wakes by a proposal, by a message that carries entries or votes, or by the loss of its leader's node.
+//!
+//! Does not know what a proposal means, and admits everything: see `partition`.
+
+use super::log_store::{FlushedEnd, LogStore};
+use super::machine::{AppliedTo, GroupMachine, MachineState, SharedState};
+use super::network::NetworkFactory;
+use super::types::*;
+use super::wire;
+use crate::storage::RaftLog;
+use crate::tasks::{OnPanic, Tasks};
+use crate::transport::{Lane, Transport};
+use crate::types::{GroupId, LogId, LogIndex, NodeId, Term};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::raft::message::TransferLeaderRequest;
+use openraft::{Config, ReadPolicy, SnapshotPolicy};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub(super) type Raft = openraft::Raft<TypeConfig, GroupMachine>;
+
+/// How patient groups are. Node loss is noticed by the transport first; these bounds are for what it can't see.
+#[derive(Clone, Debug)]
+pub struct RaftTiming {
+    pub heartbeat_interval_ms: u64,
+    pub election_timeout_ms_min: u64,
+    pub election_timeout_ms_max: u64,
+    /// A group without proposals for this long goes to sleep.
+    pub quiesce_after: Duration,
+}
+
+/// Why a proposal has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProposeError {
+    /// Surely not appended: this replica does not lead in that term any more.
+    NotLeader(Option<NodeId>),
+    /// Appended, then lost sight of: it may or may not be committed.
+    Unknown,
+}
+
+/// Gets a proposal's result; dropped uncalled when the group ends, which means `Unknown`.
+pub type ProposeDone = Box<dyn FnOnce(Result<(LogId, Reply), ProposeError>) + Send>;
+
+/// Who leads, as this replica knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub term: Term,
+    pub leader: Option<NodeId>,
+}
+
+struct Activity {
+    awake: bool,
+    last_used: Instant,
+    /// Raised at each use: falling asleep compares it, so that a message in between is never slept through.
+    uses: u64,
+    last_nudge: Option<Instant>,
+}
+
+/// An open group. Shared.
+pub struct Group {
+    pub id: GroupId,
+    pub node_id: NodeId,
+    pub(super) raft: Raft,
+    pub log: Arc<dyn RaftLog>,
+    shared: Arc<SharedState>,
+    flushed: watch::Sender<FlushedEnd>,
+    transport: Transport,
+    tasks: Tasks,
+    activity: Mutex<Activity>,
+}
+
+fn raft_config(group: GroupId, timing: &RaftTiming) -> Config {
+    Config {
+        cluster_name: format!("group-{group}"),
+        heartbeat_interval: timing.heartbeat_interval_ms,
+        heartbeat_min_interval: Some(timing.heartbeat_interval_ms / 2),
+        election_timeout_min: timing.election_timeout_ms_min,
+        election_timeout_max: timing.election_timeout_ms_max,
+        max_payload_entries: 4096,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // What a leader that died in office had appended is only sure after an election: admission counts on it.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        backoff: "100ms".to_string(),
+        ..Config::default()
+    }
+}
+
+impl Group {
+    /// Opens a group over its log. Reads the disk on blocking threads.
+    ///
+    /// # Errors
+    /// Damage in the log or the checkpoint, in words.
+    pub(super) async fn open(
+        id: GroupId,
+        node_id: NodeId,
+        log: Arc<dyn RaftLog>,
+        empty: MachineState,
+        transport: Transport,
+        tasks: Tasks,
+        timing: &RaftTiming,
+    ) -> Result<Arc<Group>, String> {
+        let (machine_log, machine_tasks) = (log.clone(), tasks.clone());
+        let machine = tasks
+            .blocking(move || GroupMachine::load(machine_log, empty, machine_tasks))
+            .await
+            .map_err(|error| error.to_string())?;
+        let shared = machine.shared();
+        let store = LogStore::new(log.clone(), tasks.clone());
+        let flushed = store.flushed.clone();
+        let config = raft_config(id, timing).validate().map_err(|error| error.to_string())?;
+        let network = NetworkFactory { group: id, transport: transport.clone() };
+        let raft = Raft::new(node_id.0, Arc::new(config), network, store, machine)
+            .await
+            .map_err(|error| error.to_string())?;
+        let activity = Mutex::new(Activity { awake: true, last_used: Instant::now(), uses: 0, last_nudge: None });
+        Ok(Arc::new(Group { id, node_id, raft, log, shared, flushed, transport, tasks, activity }))
+    }
+
+    /// Starts the group's first membership, unless it has one. Every replica would start the same one.
+    pub async fn ensure_born(&self, replicas: &[NodeId]) {
+        if self.log.state().last.is_some() {
+            return;
+        }
+        let members: BTreeSet<u64> = replicas.iter().map(|node| node.0).collect();
+        // Refused where a peer was first: then there is a membership, or a vote on its way, which is as good.
+        if let Err(error) = self.raft.initialize(members).await {
+            tracing::debug!(group = %self.id, %error, "not initialized here");
+        }
+    }
+
+    /// Proposes, if this replica still leads in `term`. Back once the proposal stands in the group's queue, in the
+    /// order of calls; `done` hears the rest.
+    pub async fn propose(&self, term: Term, proposal: Proposal, done: ProposeDone) {
+        self.touch();
+        let callback = Callback::new(move |result: openraft::raft::ClientWriteResult<TypeConfig>| {
+            done(match result {
+                Ok(response) => Ok((log_id(&response.log_id), response.data)),
+                Err(ClientWriteError::ForwardToLeader(to)) => {
+                    Err(ProposeError::NotLeader(to.leader_id.map(NodeId)))
+                }
+                Err(_) => Err(ProposeError::Unknown),
+            });
+        });
+        let write = self.raft.write(proposal).with_leader(CommittedLeaderId::new(term.0)).responder(callback);
+        if let Err(error) = write.await {
+            tracing::warn!(group = %self.id, %error, "the group takes no proposals any more");
+        }
+    }
+
+    /// The term in which this replica leads, if it does (as far as it knows).
+    pub fn leading(&self) -> Option<Term> {
+        self.raft.as_leader().ok().map(|leader| Term(leader.term()))
+    }
+
+    /// Who leads, as far as this replica knows.
+    pub fn leadership(&self) -> Leadership {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        Leadership { term: Term(metrics.vote.leader_id.term), leader: metrics.current_leader.map(NodeId) }
+    }
+
+    /// Waits until somebody leads, or the deadline.
+    pub async fn await_leader(&self, deadline: Instant) -> Leadership {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let known = self.leadership();
+            if known.leader.is_some() {
+                return known;
+            }
+            if !matches!(tokio::time::timeout_at(deadline, metrics.changed()).await, Ok(Ok(()))) {
+                return self.leadership();
+            }
+        }
+    }
+
+    /// Whether the first entry of `term` was applied here: what came before is known in full then.
+    pub fn has_applied_in(&self, term: Term) -> bool {
+        self.shared.applied.borrow().last.is_some_and(|last| last.term >= term)
+    }
+
+    /// Asks a quorum whether this replica still leads, and waits until all that was committed before is applied
+    /// (ReadIndex, Ongaro's dissertation, section 6.4).
+    ///
+    /// # Errors
+    /// The leader to ask instead, if known; `None` too when no quorum answers in time.
+    pub async fn read_index(&self, deadline: Instant) -> Result<(), Option<NodeId>> {
+        self.touch();
+        let asked = tokio::time::timeout_at(deadline, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        match asked {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(openraft::errors::LinearizableReadError::ForwardToLeader(to)))) => {
+                Err(to.leader_id.map(NodeId))
+            }
+            Ok(Err(_)) | Err(_) => Err(None),
+        }
+    }
+
+    /// Follows what is applied.
+    pub fn applied(&self) -> watch::Receiver<AppliedTo> {
+        self.shared.applied.subscribe()
+    }
+
+    /// What is applied now.
+    pub fn applied_now(&self) -> AppliedTo {
+        *self.shared.applied.borrow()
+    }
+
+    /// Follows what the local log has flushed.
+    pub fn flushed(&self) -> watch::Receiver<FlushedEnd> {
+        self.flushed.subscribe()
+    }
+
+    /// Looks at the state machine. Short: apply waits meanwhile.
+    pub fn with_state<T>(&self, look: impl FnOnce(&MachineState) -> T) -> T {
+        look(&self.shared.machine.read())
+    }
+
+    /// Voters of the membership in force.
+    pub fn voters(&self) -> Vec<NodeId> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().voter_ids().map(NodeId).collect()
+    }
+
+    /// Log index up to which each replica has acknowledged, on the leader; empty elsewhere.
+    pub fn replication(&self) -> Vec<(NodeId, Option<LogIndex>)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(replication) = &metrics.replication else { return Vec::new() };
+        replication
+            .iter()
+            .map(|(node, matched)| (NodeId(*node), matched.as_ref().map(|id| LogIndex(id.index))))
+            .collect()
+    }
+
+    /// Why the group has ended here, if it has (a failed disk, damage): it serves nothing any more.
+    pub fn failure(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.running_state.as_ref().err().map(ToString::to_string)
+    }
+
+    /// Hands leadership to `to`, if this replica leads. The write path pauses until it has.
+    pub async fn transfer_leader(&self, to: NodeId) {
+        self.touch();
+        if let Err(error) = self.raft.trigger().transfer_leader(to.0).await {
+            tracing::debug!(group = %self.id, %error, "leadership was not handed over");
+        }
+    }
+
+    /// Asks for an election if nobody leads; at most a few times a second. A living leader is not disturbed.
+    pub async fn nudge_election(&self) {
+        self.touch();
+        if self.leadership().leader.is_some() {
+            return;
+        }
+        {
+            let mut activity = self.activity.lock();
+            let lately = activity.last_nudge.is_some_and(|at| at.elapsed() < Duration::from_millis(200));
+            if lately {
+                return;
+            }
+            activity.last_nudge = Some(Instant::now());
+        }
+        let _ = self.raft.trigger().elect(true).await;
+    }
+
+    /// The leader's process has ended for sure: elect at once, without waiting for its lease. The replicas agree on
+    /// who goes first by rank among those alive; the next one follows if that didn't work.
+    pub(super) async fn leader_gone(self: &Arc<Self>, gone: NodeId, alive: &BTreeSet<NodeId>) {
+        let before = self.leadership();
+        if before.leader != Some(gone) {
+            return;
+        }
+        self.touch();
+        let voters: Vec<NodeId> = self.voters().into_iter().filter(|node| alive.contains(node)).collect();
+        if voters.is_empty() || !voters.contains(&self.node_id) {
+            return;
+        }
+        let first = self.id.0 as usize % voters.len();
+        let own = voters.iter().position(|node| *node == self.node_id).unwrap_or(0);
+        let rank = (own + voters.len() - first) % voters.len();
+        let vote: Vote = VoteBytes { term: before.term.0, node: gone.0, committed: true }.into();
+        let request = TransferLeaderRequest::new(vote, voters[first].0, None);
+        if let Err(error) = self.raft.handle_transfer_leader(request).await {
+            tracing::debug!(group = %self.id, %error, "no election after the loss of the leader");
+        }
+        if rank > 0 {
+            let group = self.clone();
+            self.tasks.spawn("election-in-turn", OnPanic::Log, async move {
+                tokio::time::sleep(Duration::from_millis(150) * rank as u32).await;
+                if group.leadership().leader.is_none_or(|leader| leader == gone) {
+                    let _ = group.raft.trigger().elect(false).await;
+                }
+            });
+        }
+    }
+
+    /// Notes a use and wakes the group.
+    pub fn touch(&self) {
+        let mut activity = self.activity.lock();
+        activity.uses += 1;
+        activity.last_used = Instant::now();
+        if !activity.awake {
+            activity.awake = true;
+            self.set_running(true);
+        }
+    }
+
+    /// Whether it ticks.
+    pub fn is_awake(&self) -> bool {
+        self.activity.lock().awake
+    }
+
+    fn set_running(&self, running: bool) {
+        let runtime = self.raft.runtime_config();
+        runtime.elect(running);
+        runtime.heartbeat(running);
+        runtime.tick(running);
+    }
+
+    fn uses(&self) -> u64 {
+        self.activity.lock().uses
+    }
+
+    /// Falls asleep if nothing was asked of the group since `uses` was read.
+    fn sleep_since(&self, uses: u64) -> bool {
+        let mut activity = self.activity.lock();
+        if activity.uses != uses {
+            return false;
+        }
+        activity.awake = false;
+        self.set_running(false);
+        true
+    }
+
+    /// As leader: puts the group to sleep on all its living replicas, if it is idle and they have everything.
+    pub(super) async fn quiesce(&self, idle: Duration, alive: &BTreeSet<NodeId>) {
+        let uses = {
+            let activity = self.activity.lock();
+            if !activity.awake || activity.last_used.elapsed() < idle {
+                return;
+            }
+            activity.uses
+        };
+        let (Some(term), Some(last)) = (self.leading(), self.log.state().last) else { return };
+        if last.term != term || self.applied_now().last != Some(last) {
+            return;
+        }
+        let replication = self.replication();
+        let followers: Vec<NodeId> =
+            self.voters().into_iter().filter(|node| *node != self.node_id && alive.contains(node)).collect();
+        let up_to_date = |node: &NodeId| replication.iter().any(|(n, at)| n == node && *at == Some(last.index));
+        if !followers.iter().all(up_to_date) {
+            return;
+        }
+        let header = wire::QuiesceHeader { group: self.id, term: term.0, last };
+        let asked = followers.iter().map(|node| {
+            let message = wire::message(wire::KIND_QUIESCE, &header);
+            self.transport.call(*node, Lane::Control, message, Duration::from_secs(1))
+        });
+        let answers = futures::future::join_all(asked).await;
+        if answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.kind == wire::ANSWER_OK)) {
+            self.sleep_since(uses);
+        }
+    }
+
+    /// As follower: whether it may sleep with its leader's consent, and then does.
+    pub(super) async fn agree_to_quiesce(&self, term: u64, last: LogId) -> bool {
+        let uses = self.uses();
+        let state = self.raft.with_raft_state(|state| {
+            use openraft::vote::RaftVote;
+            let vote: &Vote = state.vote_ref();
+            (vote.leader_id().term, vote.is_committed())
+        });
+        let Ok((own_term, committed)) = state.await else { return false };
+        let same = own_term == term && committed && self.log.state().last == Some(last);
+        same && self.applied_now().last == Some(last) && self.sleep_since(uses)
+    }
+
+    /// Ends the group here; its log stays.
+    pub async fn shutdown(&self) {
+        let _ = self.raft.shutdown().await;
+        let log = self.log.clone();
+        if let Err(error) = self.tasks.blocking(move || log.close()).await {
+            tracing::warn!(group = %self.id, %error, "the log was not closed cleanly");
+        }
+    }
+}

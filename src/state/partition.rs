@@ -1,0 +1,374 @@
+//! The state machine of a partition's Raft group: what the log means beyond its records.
+//!
+//! Pure: `apply` sees only entries, in log order, and gives the same result on every replica and after every restart.
+//! It keeps the high watermark, what each *writer* (a node's lane to this partition) wrote last, and the idempotency
+//! keys of clients. It does not see records, and does not know what a leader is.
+//!
+//! Exactly once: a node that carries a request through elections sends it again under the same writer and sequence
+//! number until it has an answer (client sessions, Ongaro's dissertation, section 6.3). Sequence numbers of one writer
+//! have no gaps, so that order holds too. A request that stands for itself (compare-and-append, `Idempotency-Key`) is
+//! remembered by a key of its own instead.
+//!
+//! Invariants, asserted at each apply: a data entry starts at the high watermark; a writer's sequence numbers are
+//! consecutive.
+
+use crate::storage::{DataEntry, LogEntry, Payload};
+use crate::types::{LogIndex, Offset};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// How many answers are kept per writer: more than a lane ever has in flight.
+pub const WRITER_ANSWERS_KEPT: usize = 32;
+/// How many writers are kept: each node has one per process life, so that this outlasts many restarts.
+pub const WRITERS_KEPT: usize = 64;
+/// Idempotency keys of clients that are kept at least, the newest.
+pub const CLIENT_KEYS_KEPT: usize = 4096;
+/// One-shot keys of nodes that are kept; they only serve retries within one request's deadline.
+pub const ONE_SHOT_KEYS_KEPT: usize = 1024;
+/// How long a client's idempotency key is kept, in ms of the leaders' append times.
+pub const CLIENT_KEY_AGE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
+
+/// Attributes' and commands' format. A newer one is refused.
+const FORMAT_VERSION: u8 = 1;
+
+/// A node's lane to a partition, for the life of that lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WriterId(pub u64);
+
+/// Hash of a key, and of the body that was sent with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyHash(pub [u8; 16]);
+
+/// By what a retry of this entry is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Identity {
+    /// The `sequence`-th entry of a lane.
+    Writer { writer: WriterId, sequence: u64 },
+    /// A request with a key of its own: a client's `Idempotency-Key`, or (`client: false`) a node's random one.
+    Key { client: bool, key: KeyHash, body: KeyHash, default_timestamp_ms: i64 },
+}
+
+/// What a data entry says of itself besides its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryAttributes {
+    /// The leader's wall clock when it appended; only ages idempotency keys.
+    pub appended_at_ms: i64,
+    pub identity: Identity,
+}
+
+impl EntryAttributes {
+    /// Encodes with a format version in front.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Decodes what `encode` wrote.
+    ///
+    /// # Errors
+    /// A newer format, or other bytes.
+    pub fn decode(bytes: &[u8]) -> Result<EntryAttributes, String> {
+        decode(bytes, "entry attributes")
+    }
+}
+
+/// Changes of a partition's state that are not records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PartitionCommand {
+    /// Registers a client's key on its home partition before a request that reaches beyond it.
+    ClaimKey { key: KeyHash, body: KeyHash, partitions: u32, appended_at_ms: i64 },
+    /// Undoes a claim whose request was refused as a whole.
+    ReleaseKey { key: KeyHash, body: KeyHash },
+}
+
+impl PartitionCommand {
+    /// Encodes with a format version in front.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Decodes what `encode` wrote.
+    ///
+    /// # Errors
+    /// A newer format, or other bytes.
+    pub fn decode(bytes: &[u8]) -> Result<PartitionCommand, String> {
+        decode(bytes, "partition command")
+    }
+}
+
+/// What applying an entry gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Applied {
+    /// Nothing to tell (blank, membership).
+    Nothing,
+    /// Records stand at `base_offset`.
+    Records { base_offset: Offset },
+    /// The claim holds (made now or before by the same body); records are spread over so many partitions.
+    Claimed { partitions: u32 },
+    /// The key is in use with another body.
+    KeyConflict,
+}
+
+/// What a writer's entry got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct WriterAnswer {
+    sequence: u64,
+    base_offset: Offset,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Writer {
+    next_sequence: u64,
+    last_index: LogIndex,
+    answers: VecDeque<WriterAnswer>,
+}
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUse {
+    pub body: KeyHash,
+    /// `None` while only claimed.
+    pub records: Option<KeyRecords>,
+    pub partitions: u32,
+    appended_at_ms: i64,
+}
+
+/// The records that a keyed request wrote here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecords {
+    pub base_offset: Offset,
+    pub default_timestamp_ms: i64,
+}
+
+/// Whether a writer's entry is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceCheck {
+    /// The next one.
+    New,
+    /// Written before; its records begin here.
+    Duplicate(Offset),
+    /// Neither: the next one would be this.
+    OutOfOrder { expected: u64 },
+}
+
+/// State of one partition. `Default` is that of an empty log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionState {
+    high_watermark: Offset,
+    writers: BTreeMap<WriterId, Writer>,
+    client_keys: Keys,
+    one_shot_keys: Keys,
+}
+
+impl PartitionState {
+    /// First offset that is not committed.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// Whether `writer`'s entry `sequence` was applied before.
+    pub fn check_sequence(&self, writer: WriterId, sequence: u64) -> SequenceCheck {
+        let Some(known) = self.writers.get(&writer) else {
+            return if sequence == 0 { SequenceCheck::New } else { SequenceCheck::OutOfOrder { expected: 0 } };
+        };
+        if sequence == known.next_sequence {
+            return SequenceCheck::New;
+        }
+        match known.answers.iter().find(|answer| answer.sequence == sequence) {
+            Some(answer) => SequenceCheck::Duplicate(answer.base_offset),
+            None => SequenceCheck::OutOfOrder { expected: known.next_sequence },
+        }
+    }
+
+    /// The sequence number that `writer` has to use next; `None` for one that is not known.
+    pub fn next_sequence(&self, writer: WriterId) -> Option<u64> {
+        self.writers.get(&writer).map(|known| known.next_sequence)
+    }
+
+    /// What is known of a key.
+    pub fn key(&self, client: bool, key: &KeyHash) -> Option<&KeyUse> {
+        if client { self.client_keys.uses.get(key) } else { self.one_shot_keys.uses.get(key) }
+    }
+
+    /// Applies the next entry. Payloads of data entries are not looked at.
+    ///
+    /// # Errors
+    /// An invariant does not hold, or the entry was written by a newer version: the caller must stop.
+    pub fn apply(&mut self, entry: &LogEntry) -> Result<Applied, String> {
+        match &entry.payload {
+            Payload::Blank | Payload::Membership(_) => Ok(Applied::Nothing),
+            Payload::Command(bytes) => Ok(self.apply_command(&PartitionCommand::decode(bytes)?)),
+            Payload::Data(data) => self.apply_data(entry.id.index, data),
+        }
+    }
+
+    fn apply_data(&mut self, index: LogIndex, data: &DataEntry) -> Result<Applied, String> {
+        let base_offset = self.high_watermark;
+        if data.base_offset != Some(base_offset) {
+            return Err(format!(
+                "entry {index} has base offset {:?}, but the high watermark is {base_offset}",
+                data.base_offset.map(|offset| offset.0)
+            ));
+        }
+        let attributes = EntryAttributes::decode(&data.attributes)?;
+        match attributes.identity {
+            Identity::Writer { writer, sequence } => self.note_writer(index, writer, sequence, base_offset)?,
+            Identity::Key { client, key, body, default_timestamp_ms } => {
+                let keys = if client { &mut self.client_keys } else { &mut self.one_shot_keys };
+                let partitions = keys.uses.get(&key).map_or(0, |before| before.partitions);
+                let records = Some(KeyRecords { base_offset, default_timestamp_ms });
+                keys.insert(key, KeyUse { body, records, partitions, appended_at_ms: attributes.appended_at_ms });
+                keys.expire(if client { CLIENT_KEYS_KEPT } else { ONE_SHOT_KEYS_KEPT }, attributes.appended_at_ms);
+            }
+        }
+        self.high_watermark = base_offset.plus(u64::from(data.record_count));
+        Ok(Applied::Records { base_offset })
+    }
+
+    fn note_writer(
+        &mut self,
+        index: LogIndex,
+        writer: WriterId,
+        sequence: u64,
+        base_offset: Offset,
+    ) -> Result<(), String> {
+        match self.check_sequence(writer, sequence) {
+            SequenceCheck::New => {}
+            other => return Err(format!("entry {index}: sequence {sequence} of writer {writer:?} is {other:?}")),
+        }
+        let known = self.writers.entry(writer).or_insert_with(|| Writer {
+            next_sequence: 0,
+            last_index: index,
+            answers: VecDeque::new(),
+        });
+        known.next_sequence = sequence + 1;
+        known.last_index = index;
+        known.answers.push_back(WriterAnswer { sequence, base_offset });
+        if known.answers.len() > WRITER_ANSWERS_KEPT {
+            known.answers.pop_front();
+        }
+        if self.writers.len() > WRITERS_KEPT {
+            let oldest = self.writers.iter().min_by_key(|(_, known)| known.last_index).map(|(writer, _)| *writer);
+            if let Some(oldest) = oldest {
+                self.writers.remove(&oldest);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_command(&mut self, command: &PartitionCommand) -> Applied {
+        match *command {
+            PartitionCommand::ClaimKey { key, body, partitions, appended_at_ms } => {
+                self.client_keys.expire(CLIENT_KEYS_KEPT, appended_at_ms);
+                if let Some(before) = self.client_keys.uses.get_mut(&key) {
+                    if before.body != body {
+                        return Applied::KeyConflict;
+                    }
+                    if before.partitions == 0 {
+                        before.partitions = partitions;
+                    }
+                    return Applied::Claimed { partitions: before.partitions };
+                }
+                self.client_keys.insert(key, KeyUse { body, records: None, partitions, appended_at_ms });
+                self.client_keys.expire(CLIENT_KEYS_KEPT, appended_at_ms);
+                Applied::Claimed { partitions }
+            }
+            PartitionCommand::ReleaseKey { key, body } => {
+                let unused = self.client_keys.uses.get(&key);
+                if unused.is_some_and(|known| known.body == body && known.records.is_none()) {
+                    self.client_keys.remove(&key);
+                }
+                Applied::Nothing
+            }
+        }
+    }
+
+    /// The state as bytes, versioned: the same state gives the same bytes.
+    pub fn to_snapshot(&self) -> Vec<u8> {
+        encode(&Snapshot {
+            high_watermark: self.high_watermark,
+            writers: self.writers.clone(),
+            client_keys: self.client_keys.in_order(),
+            one_shot_keys: self.one_shot_keys.in_order(),
+        })
+    }
+
+    /// The state that `to_snapshot` wrote.
+    ///
+    /// # Errors
+    /// A newer format, or other bytes.
+    pub fn from_snapshot(bytes: &[u8]) -> Result<PartitionState, String> {
+        let snapshot: Snapshot = decode(bytes, "partition checkpoint")?;
+        Ok(PartitionState {
+            high_watermark: snapshot.high_watermark,
+            writers: snapshot.writers,
+            client_keys: Keys::from_order(snapshot.client_keys),
+            one_shot_keys: Keys::from_order(snapshot.one_shot_keys),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    high_watermark: Offset,
+    writers: BTreeMap<WriterId, Writer>,
+    client_keys: Vec<(KeyHash, KeyUse)>,
+    one_shot_keys: Vec<(KeyHash, KeyUse)>,
+}
+
+/// Keys with the order in which they came. A key that was removed leaves a stale place in `order`, told by its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Keys {
+    uses: HashMap<KeyHash, KeyUse>,
+    order: VecDeque<KeyHash>,
+}
+
+impl Keys {
+    fn insert(&mut self, key: KeyHash, value: KeyUse) {
+        if self.uses.insert(key, value).is_none() {
+            self.order.push_back(key);
+        }
+    }
+
+    fn remove(&mut self, key: &KeyHash) {
+        if self.uses.remove(key).is_some() {
+            self.order.retain(|other| other != key);
+        }
+    }
+
+    /// Drops keys beyond `kept`, and those older than a day; oldest first.
+    fn expire(&mut self, kept: usize, now_ms: i64) {
+        while let Some(oldest) = self.order.front() {
+            let expired = self
+                .uses
+                .get(oldest)
+                .is_none_or(|value| now_ms.saturating_sub(value.appended_at_ms) > CLIENT_KEY_AGE_MS_MAX);
+            if !expired && self.order.len() <= kept {
+                return;
+            }
+            self.uses.remove(oldest);
+            self.order.pop_front();
+        }
+    }
+
+    fn in_order(&self) -> Vec<(KeyHash, KeyUse)> {
+        self.order.iter().filter_map(|key| self.uses.get(key).map(|value| (*key, *value))).collect()
+    }
+
+    fn from_order(list: Vec<(KeyHash, KeyUse)>) -> Keys {
+        Keys { order: list.iter().map(|(key, _)| *key).collect(), uses: list.into_iter().collect() }
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = vec![FORMAT_VERSION];
+    bincode::serialize_into(&mut bytes, value).expect("plain data is always serialized");
+    bytes
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &str) -> Result<T, String> {
+    let (version, rest) = bytes.split_first().ok_or_else(|| format!("{what}: no bytes"))?;
+    if *version != FORMAT_VERSION {
+        return Err(format!("{what}: format version {version}, but this version of balsa reads {FORMAT_VERSION}"));
+    }
+    bincode::deserialize(rest).map_err(|error| format!("{what}: {error}"))
+}
