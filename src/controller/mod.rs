@@ -9,11 +9,9 @@
 //!
 //! Does not read or write records, and does not know HTTP.
 
-pub mod balance;
 mod bootstrap;
 mod handback;
-pub mod placement;
-pub mod topic_config;
+
 mod wire;
 
 pub use bootstrap::Refused;
@@ -85,9 +83,7 @@ impl Controller {
     ) -> Controller {
         let image = watch::Sender::new(Arc::new(MetaImage::default()));
         let meta = Mutex::new(None);
-        Controller {
-            inner: Arc::new(Inner { node_id, store, groups, transport, tasks, random, members, image, meta }),
-        }
+        Controller { inner: Arc::new(Inner { node_id, store, groups, transport, tasks, random, members, image, meta }) }
     }
 
     /// The catalog as this node knows it.

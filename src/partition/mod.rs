@@ -15,7 +15,7 @@ mod admission;
 mod read;
 
 pub use admission::{Append, AppendDone, AppendError, Appended};
-pub use read::{LocalRead, LocalReadError, ReadResult, Summary};
+pub use read::{LocalRead, LocalReadError, ReadFrom, ReadResult, Summary};
 
 use crate::clock::SharedClock;
 use crate::raft::{Group, Groups, OpenError};

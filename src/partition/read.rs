@@ -89,10 +89,7 @@ impl Replica {
     pub async fn read(&self, read: LocalRead) -> Result<ReadResult, LocalReadError> {
         let term = self.serving_term()?;
         if read.linearizable {
-            self.group
-                .read_index(read.deadline)
-                .await
-                .map_err(|leader| LocalReadError::NotLeader { leader, term })?;
+            self.group.read_index(read.deadline).await.map_err(|leader| LocalReadError::NotLeader { leader, term })?;
         }
         let mut applied = self.group.applied();
         let mut high_watermark = applied.borrow_and_update().high_watermark;
@@ -111,7 +108,12 @@ impl Replica {
         Ok(ReadResult { start_offset, log_start_offset, high_watermark, term, batches })
     }
 
-    async fn batches(&self, from: Offset, upto: Offset, max_bytes: usize) -> Result<Vec<StoredBatches>, LocalReadError> {
+    async fn batches(
+        &self,
+        from: Offset,
+        upto: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredBatches>, LocalReadError> {
         if let Some(batches) = self.group.log.fetch_cached(from, upto, max_bytes) {
             return Ok(batches);
         }

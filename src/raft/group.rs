@@ -16,7 +16,7 @@ use crate::transport::{Lane, Transport};
 use crate::types::{GroupId, LogId, LogIndex, NodeId, Term};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::raft::message::TransferLeaderRequest;
+use openraft::raft::TransferLeaderRequest;
 use openraft::{Config, ReadPolicy, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -119,9 +119,8 @@ impl Group {
         let flushed = store.flushed.clone();
         let config = raft_config(id, timing).validate().map_err(|error| error.to_string())?;
         let network = NetworkFactory { group: id, transport: transport.clone() };
-        let raft = Raft::new(node_id.0, Arc::new(config), network, store, machine)
-            .await
-            .map_err(|error| error.to_string())?;
+        let raft =
+            Raft::new(node_id.0, Arc::new(config), network, store, machine).await.map_err(|error| error.to_string())?;
         let activity = Mutex::new(Activity { awake: true, last_used: Instant::now(), uses: 0, last_nudge: None });
         Ok(Arc::new(Group { id, node_id, raft, log, shared, flushed, transport, tasks, activity }))
     }
@@ -145,9 +144,7 @@ impl Group {
         let callback = Callback::new(move |result: openraft::raft::ClientWriteResult<TypeConfig>| {
             done(match result {
                 Ok(response) => Ok((log_id(&response.log_id), response.data)),
-                Err(ClientWriteError::ForwardToLeader(to)) => {
-                    Err(ProposeError::NotLeader(to.leader_id.map(NodeId)))
-                }
+                Err(ClientWriteError::ForwardToLeader(to)) => Err(ProposeError::NotLeader(to.leader_id.map(NodeId))),
                 Err(_) => Err(ProposeError::Unknown),
             });
         });
@@ -379,7 +376,6 @@ impl Group {
     pub(super) async fn agree_to_quiesce(&self, term: u64, last: LogId) -> bool {
         let uses = self.uses();
         let state = self.raft.with_raft_state(|state| {
-            use openraft::vote::RaftVote;
             let vote: &Vote = state.vote_ref();
             (vote.leader_id().term, vote.is_committed())
         });

@@ -4,7 +4,7 @@ use super::group::Group;
 use super::types::*;
 use super::wire::*;
 use crate::transport::{Incoming, Message};
-use openraft::raft::message::TransferLeaderRequest;
+use openraft::raft::TransferLeaderRequest;
 use openraft::storage::{Snapshot, SnapshotMeta};
 use std::fmt::Display;
 

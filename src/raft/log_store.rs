@@ -139,10 +139,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let state = self.log.state();
-        Ok(LogState {
-            last_purged_log_id: state.purged.map(raft_log_id),
-            last_log_id: state.last.map(raft_log_id),
-        })
+        Ok(LogState { last_purged_log_id: state.purged.map(raft_log_id), last_log_id: state.last.map(raft_log_id) })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {

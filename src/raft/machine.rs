@@ -38,7 +38,7 @@ impl MachineState {
                 crate::storage::Payload::Command(bytes) => {
                     let command = MetaCommand::decode(bytes).map_err(|error| error.to_string())?;
                     Ok(Reply::Meta(state.apply(entry.id.index, command)))
-                },
+                }
                 _ => Ok(Reply::Nothing),
             },
         }
@@ -54,7 +54,9 @@ impl MachineState {
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         match self {
             MachineState::Partition(state) => *state = PartitionState::from_snapshot(bytes)?,
-            MachineState::Meta(state) => **state = MetaState::from_snapshot(bytes).map_err(|error| error.to_string())?,
+            MachineState::Meta(state) => {
+                **state = MetaState::from_snapshot(bytes).map_err(|error| error.to_string())?
+            }
         }
         Ok(())
     }
@@ -247,9 +249,7 @@ impl RaftStateMachine<TypeConfig> for GroupMachine {
             .await
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<Option<Snapshot<CommittedLeaderId, u64, (), Bytes>>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<CommittedLeaderId, u64, (), Bytes>>, io::Error> {
         if self.shared.applied.borrow().last.is_none() {
             return Ok(None);
         }
@@ -268,10 +268,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBytes {
     type SnapshotData = Bytes;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<CommittedLeaderId, u64, (), Bytes>, io::Error> {
-        let meta = SnapshotMeta {
-            last_log_id: self.last.map(raft_log_id),
-            last_membership: self.membership.clone(),
-        };
+        let meta = SnapshotMeta { last_log_id: self.last.map(raft_log_id), last_membership: self.membership.clone() };
         Ok(Snapshot { meta, snapshot: self.bytes.clone() })
     }
 }

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::message::{TransferLeaderRequest, TransferLeaderResponse};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, VoteRequest, VoteResponse,
 };
+use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use openraft::storage::Snapshot;
 use std::future::Future;
 use std::time::Duration;
@@ -149,11 +149,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         vote_response(&answer).map_err(network_error)
     }
 
-    async fn pre_vote(
-        &mut self,
-        request: VoteRequest<TypeConfig>,
-        option: RPCOption,
-    ) -> Rpc<VoteResponse<TypeConfig>> {
+    async fn pre_vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
         let message = vote_message(KIND_PRE_VOTE, self.group, &request);
         let answer = self.call(Lane::Control, message, option.hard_ttl()).await?;
         vote_response(&answer).map_err(network_error)

@@ -182,9 +182,6 @@ impl From<&Vote> for VoteBytes {
 
 impl From<VoteBytes> for Vote {
     fn from(vote: VoteBytes) -> Vote {
-        Vote {
-            leader_id: leader_id_std::LeaderId { term: vote.term, voted_for: vote.node },
-            committed: vote.committed,
-        }
+        Vote { leader_id: leader_id_std::LeaderId { term: vote.term, voted_for: vote.node }, committed: vote.committed }
     }
 }

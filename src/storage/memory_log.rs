@@ -229,6 +229,10 @@ impl RaftLog for MemoryLog {
         self.0.lock().vote.clone()
     }
 
+    fn check_space(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn latched(&self) -> Option<String> {
         None
     }
