@@ -1,11 +1,10 @@
 //! Request bodies: collected within limits, inflated where `Content-Encoding` says so.
 //!
 //! Invariants: memory grows as bytes arrive, never by a declared length; a body beyond the limit is refused before
-//! more of it is kept; what a refused client is still sending is drained for a while, so that it sees the answer.
+//! more of it is kept (the server then drains what the client is still sending, so that it sees the answer).
 
 use super::problem::{self, Problem};
 use super::{App, HttpConfig};
-use crate::tasks::OnPanic;
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -61,20 +60,12 @@ fn unsupported_encoding(text: &str) -> Problem {
 
 /// The whole body, inflated; refused beyond the limits of the configuration.
 pub async fn collect(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let encoding = match encoding(headers) {
-        Ok(encoding) => encoding,
-        Err(problem) => {
-            drain(app, headers, body);
-            return Err(problem);
-        }
-    };
+    let encoding = encoding(headers)?;
     let limit = app.config.body_bytes_max;
     if body.size_hint().lower() > limit as u64 {
-        let declared = body.size_hint().lower();
-        drain(app, headers, body);
-        return Err(body_too_large(limit, Some(declared)));
+        return Err(body_too_large(limit, Some(body.size_hint().lower())));
     }
-    let collected = read_up_to(app, headers, body, limit).await?;
+    let collected = read_up_to(app, body, limit).await?;
     match encoding {
         Encoding::Identity => Ok(collected),
         _ if collected.len() <= INFLATE_INLINE_BYTES_MAX => inflate(&collected, encoding, &app.config),
@@ -86,14 +77,13 @@ pub async fn collect(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes
 }
 
 /// Reads a body of at most `limit` bytes. One that comes in one piece is not copied.
-async fn read_up_to(app: &App, headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+async fn read_up_to(app: &App, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     let mut first: Option<Bytes> = None;
     let mut more = BytesMut::new();
     loop {
         let Some(data) = next_data(&mut body, app.config.body_pause_max).await? else { break };
         let size = first.as_ref().map_or(0, Bytes::len).max(more.len()) + data.len();
         if size > limit {
-            drain(app, headers, body);
             return Err(body_too_large(limit, None));
         }
         match &first {
@@ -113,19 +103,9 @@ async fn read_up_to(app: &App, headers: &HeaderMap, mut body: Body, limit: usize
 pub async fn next_data(body: &mut Body, pause_max: Duration) -> Result<Option<Bytes>, Problem> {
     loop {
         match tokio::time::timeout(pause_max, body.frame()).await {
-            Err(_) => {
-                return Err(Problem::new(
-                    &problem::REQUEST_TIMEOUT,
-                    format!("the body paused for longer than {} s; send it without pauses", pause_max.as_secs()),
-                ));
-            }
+            Err(_) => return Err(paused(pause_max)),
             Ok(None) => return Ok(None),
-            Ok(Some(Err(error))) => {
-                return Err(Problem::new(
-                    &problem::INCOMPLETE_BODY,
-                    format!("the body ended before it was complete: {error}; send the request again"),
-                ));
-            }
+            Ok(Some(Err(error))) => return Err(incomplete(&error)),
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data()
                     && !data.is_empty()
@@ -135,6 +115,22 @@ pub async fn next_data(body: &mut Body, pause_max: Duration) -> Result<Option<By
             }
         }
     }
+}
+
+/// The problem for a body that paused for too long.
+pub fn paused(pause_max: Duration) -> Problem {
+    Problem::new(
+        &problem::REQUEST_TIMEOUT,
+        format!("the body paused for longer than {} s; send it without pauses", pause_max.as_secs()),
+    )
+}
+
+/// The problem for a body that broke off.
+pub fn incomplete(error: &dyn std::error::Error) -> Problem {
+    Problem::new(
+        &problem::INCOMPLETE_BODY,
+        format!("the body ended before it was complete: {error}; send the request again"),
+    )
 }
 
 /// The problem for a body beyond the limit.
@@ -147,30 +143,6 @@ pub fn body_too_large(limit: usize, declared: Option<u64>) -> Problem {
         ),
     )
     .with("limit", limit)
-}
-
-/// Takes what a refused client is still sending, in the background and within bounds: a client that writes its whole
-/// body before it reads would otherwise see a broken connection instead of the answer.
-pub fn drain(app: &App, headers: &HeaderMap, mut body: Body) {
-    const DRAIN_BYTES_MAX: usize = 64 << 20;
-    const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
-    // A client that asked first sends nothing once it sees the refusal.
-    if body.is_end_stream() || headers.contains_key(header::EXPECT) {
-        return;
-    }
-    app.tasks.spawn("drain a refused body", OnPanic::Log, async move {
-        let drained = async {
-            let mut size = 0;
-            while let Some(Ok(frame)) = body.frame().await {
-                size += frame.data_ref().map_or(0, Bytes::len);
-                if size > DRAIN_BYTES_MAX {
-                    break;
-                }
-            }
-        };
-        // Whether it ended or not: all that is left to do is to let the body go.
-        let _ = tokio::time::timeout(DRAIN_TIME_MAX, drained).await;
-    });
 }
 
 /// Inflates a whole body within the limit.

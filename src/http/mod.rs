@@ -8,15 +8,24 @@
 
 pub mod body;
 pub mod cluster;
+pub mod connection;
 pub mod errors;
 pub mod fetch;
 pub mod json_record;
 pub mod json_scan;
+pub mod ndjson;
+pub mod ndjson_lines;
+pub mod ndjson_outbox;
 pub mod openapi;
 pub mod page_problems;
 pub mod path;
 pub mod problem;
+pub mod produce;
+pub mod produce_answer;
+pub mod produce_plan;
+pub mod produce_request;
 pub mod query;
+pub mod server;
 pub mod topics;
 
 use crate::broker::Broker;
@@ -82,6 +91,7 @@ pub type AppState = Arc<App>;
 pub fn router(broker: Broker, tasks: Tasks, config: HttpConfig) -> Router {
     let app = Arc::new(App { broker, tasks, config });
     Router::new()
+        .merge(produce::routes())
         .merge(fetch::routes())
         .merge(topics::routes())
         .merge(cluster::routes())
@@ -130,6 +140,11 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         format!("{} does not take {method}; the Allow header of this answer lists what it takes", uri.path()),
     )
 }
+
+/// Put into an answer's extensions, keeps it from being compressed: it flows while it is made, and must not be held
+/// back in a compressor.
+#[derive(Clone, Copy, Debug)]
+pub struct Streamed;
 
 /// What handlers give back: an answer, or the problem that is the answer.
 pub type Answer = Result<Response, Problem>;
