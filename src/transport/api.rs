@@ -1,9 +1,12 @@
 //! The transport itself: what the other floors hold and call.
 
+use super::accept::run_listener;
 use super::net::Net;
-use super::{Answer, CallError, Handler, Lane, LivenessConfig, LivenessWatch, Message};
+use super::shared::{Shared, run_deadlines, run_heartbeats};
+use super::stats::LaneStats;
+use super::{Answer, CallError, Handler, Lane, Liveness, LivenessConfig, LivenessWatch, Message};
 use crate::random::Random;
-use crate::tasks::Tasks;
+use crate::tasks::{OnPanic, Tasks};
 use crate::types::NodeId;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -11,7 +14,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// What a transport is made from.
@@ -66,19 +70,10 @@ pub trait Admission: Send + Sync + 'static {
     fn check(&self, from: NodeId, uuid: Uuid, cluster: Option<Uuid>) -> Result<(), String>;
 }
 
-/// What went over one lane since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneStats {
-    pub messages_sent: u64,
-    pub bytes_sent: u64,
-    pub messages_received: u64,
-    pub bytes_received: u64,
-}
-
-/// Connections to all other nodes. Cheap to clone.
+/// Connections to all other nodes. Cheap to clone; lives until `close`, or until the node stops.
 #[derive(Clone)]
 pub struct Transport {
-    _inner: Arc<()>,
+    shared: Arc<Shared>,
 }
 
 impl Transport {
@@ -88,98 +83,139 @@ impl Transport {
     /// # Errors
     /// When the address cannot be listened on.
     pub async fn start(
-        _config: TransportConfig,
-        _net: Arc<dyn Net>,
-        _tasks: Tasks,
-        _random: Random,
-        _handler: Option<Arc<dyn Handler>>,
+        config: TransportConfig,
+        net: Arc<dyn Net>,
+        tasks: Tasks,
+        random: Random,
+        handler: Option<Arc<dyn Handler>>,
     ) -> io::Result<Transport> {
-        todo!()
+        let listener = net.listen(&config.listen).await?;
+        let local_addr = listener.local_addr()?;
+        let peers = config.peers.clone();
+        let shared = Arc::new(Shared::new(config, net, tasks.clone(), random, handler, local_addr));
+        for (node, address) in peers {
+            shared.set_peer(node, address);
+        }
+        tasks.spawn("transport listener", OnPanic::StopNode, run_listener(shared.clone(), listener));
+        tasks.spawn("transport heartbeats", OnPanic::StopNode, run_heartbeats(shared.clone()));
+        tasks.spawn("transport deadlines", OnPanic::StopNode, run_deadlines(shared.clone()));
+        Ok(Transport { shared })
     }
 
-    pub fn set_handler(&self, _handler: Arc<dyn Handler>) {
-        todo!()
+    pub fn set_handler(&self, handler: Arc<dyn Handler>) {
+        self.shared.set_handler(handler);
     }
 
-    pub fn set_admission(&self, _admission: Arc<dyn Admission>) {
-        todo!()
+    /// Sets the check at the door, and asks it about all open connections.
+    pub fn set_admission(&self, admission: Arc<dyn Admission>) {
+        self.shared.set_admission(admission);
+        self.recheck_admission();
     }
 
     /// Asks the admission check again about each open connection, and closes those that it refuses.
     pub fn recheck_admission(&self) {
-        todo!()
+        self.shared.recheck();
     }
 
-    /// From now on nodes of other clusters are refused.
-    pub fn set_cluster_id(&self, _cluster: Uuid) {
-        todo!()
+    /// From now on nodes of other clusters are refused, also those that are connected.
+    pub fn set_cluster_id(&self, cluster: Uuid) {
+        self.shared.set_cluster_id(cluster);
+        self.recheck_admission();
     }
 
     pub fn node_id(&self) -> NodeId {
-        todo!()
+        self.shared.config.node_id
     }
 
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.shared.local_addr
     }
 
-    /// Makes a peer known, or gives it a new address (open connections to the old one are closed).
-    pub fn set_peer(&self, _node: NodeId, _address: String) {
-        todo!()
+    /// Makes a peer known, or gives it a new address (connections to the old one are closed). Within the runtime only.
+    pub fn set_peer(&self, node: NodeId, address: String) {
+        self.shared.set_peer(node, address);
     }
 
-    pub fn remove_peer(&self, _node: NodeId) {
-        todo!()
+    /// Forgets a peer and closes the connections to it.
+    pub fn remove_peer(&self, node: NodeId) {
+        self.shared.remove_peer(node);
+    }
+
+    /// The address that a peer is dialled at.
+    pub fn peer_address(&self, node: NodeId) -> Option<String> {
+        self.shared.peer(node).map(|peer| peer.address.clone())
     }
 
     /// Sends a request and waits for its answer.
     pub async fn call(
         &self,
-        _to: NodeId,
-        _lane: Lane,
-        _message: Message,
-        _deadline: Duration,
+        to: NodeId,
+        lane: Lane,
+        message: Message,
+        deadline: Duration,
     ) -> Result<Message, CallError> {
-        todo!()
+        let answer = self.start_call(to, lane, message, deadline);
+        answer.await.unwrap_or(Err(CallError::Broken(to)))
     }
 
     /// Queues a request at once, behind all that was queued before on this lane, and gives the receiver of its answer.
     /// The receiver always gets a value by the deadline. Dropping it does not take the request back.
-    pub fn start_call(&self, _to: NodeId, _lane: Lane, _message: Message, _deadline: Duration) -> Answer {
-        todo!()
+    pub fn start_call(&self, to: NodeId, lane: Lane, message: Message, deadline: Duration) -> Answer {
+        let Some(peer) = self.shared.peer(to) else {
+            let (answer, receiver) = oneshot::channel();
+            let _ = answer.send(Err(CallError::Unreachable(to)));
+            return receiver;
+        };
+        let deadline = Instant::now() + deadline;
+        let answer = peer.lane(lane).start(message, deadline);
+        self.shared.watch_deadline(deadline);
+        answer
     }
 
     /// Queues a message that has no answer; it may be lost.
-    pub fn notify(&self, _to: NodeId, _lane: Lane, _message: Message) {
-        todo!()
+    pub fn notify(&self, to: NodeId, lane: Lane, message: Message) {
+        if let Some(peer) = self.shared.peer(to) {
+            peer.lane(lane).notify(message);
+        }
     }
 
-    /// What all peers get to read by `peer_status`, with the heartbeats (soon after a change).
-    pub fn set_status(&self, _status: Bytes) {
-        todo!()
+    /// What all peers get to read by `peer_status`, with the heartbeats, and within about 10 ms of a change.
+    pub fn set_status(&self, status: Bytes) {
+        self.shared.set_status(status);
     }
 
-    /// The newest status of a peer that is heard of.
-    pub fn peer_status(&self, _node: NodeId) -> Option<Bytes> {
-        todo!()
+    /// The newest status of a peer; none unless it is alive.
+    pub fn peer_status(&self, node: NodeId) -> Option<Bytes> {
+        self.shared.liveness.status(node)
     }
 
     /// Liveness of each peer (not of this node).
     pub fn liveness(&self) -> LivenessWatch {
-        todo!()
+        self.shared.liveness.watch()
     }
 
-    /// The peers that refuse this node (or that this node refuses), with the reason.
+    /// Liveness of one peer now.
+    pub fn peer_liveness(&self, node: NodeId) -> Liveness {
+        self.shared.liveness.state(node).unwrap_or(Liveness::Unknown)
+    }
+
+    /// A number per peer that changes when its process was started again: even if it was back before it was missed,
+    /// so that `liveness` never changed.
+    pub fn incarnations(&self) -> watch::Receiver<Arc<BTreeMap<NodeId, u64>>> {
+        self.shared.liveness.watch_incarnations()
+    }
+
+    /// The peers that refused this node when it dialled them (or that it refused then), with the reason.
     pub fn refusals(&self) -> watch::Receiver<Arc<BTreeMap<NodeId, String>>> {
-        todo!()
+        self.shared.refusals.subscribe()
     }
 
-    pub fn stats(&self, _lane: Lane) -> LaneStats {
-        todo!()
+    pub fn stats(&self, lane: Lane) -> LaneStats {
+        self.shared.counters[lane as usize].read()
     }
 
-    /// Stops listening, then closes all connections; calls fail from now on.
+    /// Stops listening and closes all connections; calls fail from now on.
     pub fn close(&self) {
-        todo!()
+        self.shared.stop.cancel();
     }
 }

@@ -2,10 +2,22 @@
 //!
 //! The API below is fixed; `Transport` is its only maker.
 
+mod accept;
 mod api;
+mod dial;
+mod frame;
+mod handshake;
+mod lane;
+mod liveness;
 pub mod net;
+mod shared;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-pub use api::{Admission, LaneStats, Transport, TransportConfig};
+pub use api::{Admission, Transport, TransportConfig};
+pub use stats::LaneStats;
 
 use crate::types::NodeId;
 use bytes::Bytes;
