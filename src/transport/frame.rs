@@ -104,7 +104,8 @@ impl Frame {
         let fixed = &mut out.small;
         fixed.reserve(FIXED_BYTES + header.len().min(COPY_BYTES_MAX));
         let start = fixed.len();
-        fixed.put_u32_le(u32::try_from(total - 4).expect("frames are checked against the limit before they are queued"));
+        fixed
+            .put_u32_le(u32::try_from(total - 4).expect("frames are checked against the limit before they are queued"));
         fixed.put_u32_le(0);
         fixed.put_u64_le(self.request);
         fixed.put_u16_le(kind);

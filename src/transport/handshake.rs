@@ -61,7 +61,9 @@ pub(super) enum HandshakeError {
     Io(#[from] io::Error),
     #[error("not a node: it does not speak this protocol")]
     NotANode,
-    #[error("node speaks version {theirs} of the peer protocol, this node speaks version {VERSION}: run the same release on both")]
+    #[error(
+        "node speaks version {theirs} of the peer protocol, this node speaks version {VERSION}: run the same release on both"
+    )]
     Version { theirs: u16 },
     #[error("a handshake that makes no sense")]
     Malformed,

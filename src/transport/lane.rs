@@ -61,7 +61,10 @@ struct Pending {
 
 enum Link {
     /// No connection. Until `retry_at` calls fail at once, with the error of the last attempt.
-    Down { retry_at: Option<Instant>, error: CallError },
+    Down {
+        retry_at: Option<Instant>,
+        error: CallError,
+    },
     Up,
     Closed,
 }

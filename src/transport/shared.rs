@@ -120,7 +120,10 @@ impl Shared {
     pub fn check(&self, other: &Identity) -> Result<(), String> {
         let own = self.identity();
         if other.node == own.node {
-            return Err(format!("node id {} is in use by another node ({}): each node needs its own", own.node, own.uuid));
+            return Err(format!(
+                "node id {} is in use by another node ({}): each node needs its own",
+                own.node, own.uuid
+            ));
         }
         if let (Some(ours), Some(theirs)) = (own.cluster, other.cluster)
             && ours != theirs

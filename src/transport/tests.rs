@@ -303,8 +303,7 @@ async fn garbage_on_the_port_ends_only_its_own_connection() {
     // A good handshake, then a frame that declares two gigabytes, then one with a wrong checksum.
     for garbage in [&[0xff, 0xff, 0xff, 0x7f, 0, 0][..], &[20, 0, 0, 0][..], &[0; 64][..]] {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let identity =
-            handshake::Identity { node: NodeId(1), uuid: Uuid::from_u128(1), incarnation: 1, cluster: None };
+        let identity = handshake::Identity { node: NodeId(1), uuid: Uuid::from_u128(1), incarnation: 1, cluster: None };
         let hello = handshake::Hello { identity, lane: Lane::Read, dialled: NodeId(2) };
         hello.write(&mut stream).await.unwrap();
         assert_eq!(handshake::Welcome::read(&mut stream).await.unwrap().refused, None);
@@ -359,8 +358,7 @@ async fn a_peer_that_says_nothing_is_silent_and_comes_back() {
     node.transport.set_peer(NodeId(2), listener.local_addr().unwrap().to_string());
     let connect = async || {
         let mut stream = TcpStream::connect(node.transport.local_addr()).await.unwrap();
-        let identity =
-            handshake::Identity { node: NodeId(2), uuid: Uuid::from_u128(2), incarnation: 5, cluster: None };
+        let identity = handshake::Identity { node: NodeId(2), uuid: Uuid::from_u128(2), incarnation: 5, cluster: None };
         let hello = handshake::Hello { identity, lane: Lane::Control, dialled: NodeId(1) };
         hello.write(&mut stream).await.unwrap();
         assert_eq!(handshake::Welcome::read(&mut stream).await.unwrap().refused, None);
