@@ -26,6 +26,8 @@ pub mod produce_plan;
 pub mod produce_request;
 pub mod query;
 pub mod server;
+pub mod render;
+pub mod render_scan;
 pub mod topics;
 
 use crate::broker::Broker;
