@@ -6,11 +6,18 @@
 //!
 //! Not here: any knowledge of Raft, storage or where a partition's leader is.
 
+pub mod accept;
 pub mod body;
 pub mod cluster;
 pub mod connection;
+pub mod cursor;
 pub mod errors;
 pub mod fetch;
+pub mod fetch_page;
+pub mod fetch_query;
+pub mod fetch_source;
+pub mod fetch_topic;
+pub mod fetch_value;
 pub mod json_record;
 pub mod json_scan;
 pub mod ndjson;
@@ -28,6 +35,7 @@ pub mod query;
 pub mod server;
 pub mod render;
 pub mod render_scan;
+pub mod sse;
 pub mod topics;
 
 use crate::broker::Broker;

@@ -14,6 +14,7 @@ use crate::record::Record;
 use crate::types::PartitionId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 
 /// How values are shown (`format=`). Keys and header values are strings or base64 whatever the format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,15 +83,9 @@ impl Renderer {
             None => out.extend_from_slice(b"null"),
             Some(value) => self.value(out, value),
         }
-        out.extend_from_slice(b",\"headers\":[");
-        for (n, (name, value)) in record.headers.iter().enumerate() {
-            out.extend_from_slice(if n == 0 { b"[" } else { b",[" });
-            bytes(out, name);
-            out.push(b',');
-            bytes_or_null(out, value.as_deref());
-            out.push(b']');
-        }
-        out.extend_from_slice(b"]}");
+        out.extend_from_slice(b",\"headers\":");
+        headers(out, &record.headers);
+        out.push(b'}');
     }
 
     fn value(&self, out: &mut Vec<u8>, value: &[u8]) {
@@ -123,6 +118,19 @@ impl Renderer {
             out.extend_from_slice(json);
         }
     }
+}
+
+/// Appends a record's headers as a list of pairs.
+pub fn headers(out: &mut Vec<u8>, headers: &[(Bytes, Option<Bytes>)]) {
+    out.push(b'[');
+    for (n, (name, value)) in headers.iter().enumerate() {
+        out.extend_from_slice(if n == 0 { b"[" } else { b",[" });
+        bytes(out, name);
+        out.push(b',');
+        bytes_or_null(out, value.as_deref());
+        out.push(b']');
+    }
+    out.push(b']');
 }
 
 /// Appends an integer.

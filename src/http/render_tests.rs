@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::types::Offset;
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
