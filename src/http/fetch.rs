@@ -5,7 +5,9 @@
 use super::accept::{self, BATCHES, EVENTS, JSON, NDJSON, OCTETS};
 use super::fetch_page::{self, Framing, Page};
 use super::fetch_query::{LIMIT_DEFAULT, MAX_BYTES_DEFAULT, ReadQuery};
-use super::fetch_source::{Batches, Budget, Fetcher, Lane, Options, PIECE_BYTES, READ_PATIENCE, ReadError, Records, Source};
+use super::fetch_source::{
+    Batches, Budget, Fetcher, Lane, Options, PIECE_BYTES, READ_PATIENCE, ReadError, Records, Source,
+};
 use super::path::PartitionPath;
 use super::problem::{self, Problem};
 use super::query::{bad_parameter, number};
@@ -72,7 +74,11 @@ async fn read_partition(
     let form = accept::choose(&headers, PARTITION_FORMS)?;
     if form == OCTETS && query.limit != Some(1) {
         let given = query.limit.map_or_else(String::new, |limit| limit.to_string());
-        return Err(bad_parameter("limit", &given, "1 with Accept: application/octet-stream, which answers with one value"));
+        return Err(bad_parameter(
+            "limit",
+            &given,
+            "1 with Accept: application/octet-stream, which answers with one value",
+        ));
     }
     if form == EVENTS {
         if let Some(id) = last_event_id(&headers)? {

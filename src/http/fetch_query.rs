@@ -74,8 +74,9 @@ impl ReadQuery {
 fn partition_offset(text: &str) -> Result<ReadFrom, Problem> {
     match number(text) {
         Some(offset) => Ok(ReadFrom::Offset(Offset(offset))),
-        None => named(text)
-            .ok_or_else(|| bad_parameter("offset", text, "a whole number from 0, earliest, latest, tail:N, or time:MS")),
+        None => named(text).ok_or_else(|| {
+            bad_parameter("offset", text, "a whole number from 0, earliest, latest, tail:N, or time:MS")
+        }),
     }
 }
 
@@ -124,9 +125,25 @@ mod tests {
     #[test]
     fn what_is_not_accepted_is_refused_by_name() {
         for bad in [
-            "offset=-1", "offset=", "offset=first", "offset=tail:", "offset=tail:-1", "offset=time:1.5", "offset=time:99999999999999999999",
-            "offset=Earliest", "limit=0", "limit=x", "limit=99999999999999999999", "max_bytes=-1", "wait_ms=60001", "format=xml",
-            "isolation=x", "consistency=strong", "cursor=abc", "ofset=1", "limit=1&limit=2",
+            "offset=-1",
+            "offset=",
+            "offset=first",
+            "offset=tail:",
+            "offset=tail:-1",
+            "offset=time:1.5",
+            "offset=time:99999999999999999999",
+            "offset=Earliest",
+            "limit=0",
+            "limit=x",
+            "limit=99999999999999999999",
+            "max_bytes=-1",
+            "wait_ms=60001",
+            "format=xml",
+            "isolation=x",
+            "consistency=strong",
+            "cursor=abc",
+            "ofset=1",
+            "limit=1&limit=2",
         ] {
             let problem = ReadQuery::of_partition(Some(bad)).unwrap_err();
             assert_eq!(problem.status(), 400, "{bad}");

@@ -27,8 +27,7 @@ pub const PIECE_BYTES: usize = 1 << 20;
 const BEHIND_WAIT_MS: u64 = 5000;
 
 /// What is stored was checked when it was written; these limits only keep damage from taking all memory.
-static LIMITS: Limits =
-    Limits { record_bytes_max: 64 << 20, batch_bytes_max: 64 << 20, inflated_bytes_max: 64 << 20 };
+static LIMITS: Limits = Limits { record_bytes_max: 64 << 20, batch_bytes_max: 64 << 20, inflated_bytes_max: 64 << 20 };
 
 /// What reads need of the broker; the tests have another one.
 pub trait Fetcher: Clone + Send + Sync + 'static {
@@ -220,8 +219,10 @@ impl Budget {
 
 /// Bytes of a record as `max_bytes` counts them: key, value and headers.
 pub fn record_bytes(record: &Record) -> u64 {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len())).sum();
-    (record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len()) + headers) as u64
+    let headers: usize =
+        record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len())).sum();
+    (record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len()) + headers)
+        as u64
 }
 
 /// The records of a batch that is being given.

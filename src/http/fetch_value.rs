@@ -81,7 +81,8 @@ fn put_key(headers: &mut HeaderMap, key: &[u8]) -> bool {
 
 /// `false` when the headers are too long for headers.
 fn put_headers(headers: &mut HeaderMap, record_headers: &[(Bytes, Option<Bytes>)]) -> bool {
-    let bytes: usize = record_headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len())).sum();
+    let bytes: usize =
+        record_headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len())).sum();
     if bytes > HEADER_BYTES_MAX {
         return false;
     }
@@ -159,9 +160,13 @@ mod tests {
 
     #[test]
     fn parts_go_into_headers() {
-        let response = response(Some(b"BTC"), Some(b"v"), &[(b"trace", Some(b"a")), (b"trace", Some("\u{e9}".as_bytes()))]);
+        let response =
+            response(Some(b"BTC"), Some(b"v"), &[(b"trace", Some(b"a")), (b"trace", Some("\u{e9}".as_bytes()))]);
         let headers = response.headers();
-        assert_eq!((&headers["balsa-offset"], &headers["balsa-timestamp-ms"]), (&HeaderValue::from(7), &HeaderValue::from(5)));
+        assert_eq!(
+            (&headers["balsa-offset"], &headers["balsa-timestamp-ms"]),
+            (&HeaderValue::from(7), &HeaderValue::from(5))
+        );
         assert_eq!(headers["balsa-key"], "BTC");
         let traces: Vec<&[u8]> = headers.get_all("balsa-header-trace").iter().map(HeaderValue::as_bytes).collect();
         assert_eq!(traces, [b"a".as_slice(), "\u{e9}".as_bytes()]);

@@ -18,6 +18,7 @@ pub mod fetch_query;
 pub mod fetch_source;
 pub mod fetch_topic;
 pub mod fetch_value;
+pub mod fields;
 pub mod json_record;
 pub mod json_scan;
 pub mod ndjson;

@@ -106,6 +106,8 @@ kinds! {
         "Use another node, keep connections alive instead of opening new ones, or retry after `retry_after_ms`.";
     STOPPING "stopping" 503 "The node is stopping"
         "Surely nothing was written. Use another node, or retry after `retry_after_ms`.";
+    NOT_READY "not-ready" 503 "The node is not ready"
+        "A condition for taking requests does not hold on this node: the detail and the member `checks` name it, and /readyz?verbose lists all of them. Use another node, or wait.";
     OUTCOME_UNKNOWN "outcome-unknown" 504 "The outcome is not known"
         "No answer came in time: the records may have been written, or may yet be. Read the partition's end to find out, or send the request with an Idempotency-Key so that a retry is safe.";
 }

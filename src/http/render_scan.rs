@@ -1,8 +1,9 @@
 //! Is this text JSON, and of which kind? The check that decides whether a record's value is shown as JSON.
 //!
 //! It follows the grammar of RFC 8259 to the letter and builds nothing: one pass, no allocation, a fixed stack of
-//! [`DEPTH_MAX`] bits. Deeper text counts as not JSON. It does not check UTF-8 (its input is a `str`), does not look
-//! for duplicate names, and lets unpaired surrogates in escapes pass, as the grammar does.
+//! [`DEPTH_MAX`] bits. Deeper text counts as not JSON. Escapes of
+//! unpaired surrogates count as not JSON either, though the grammar has them: strict readers would refuse the whole
+//! answer. It does not check UTF-8 (its input is a `str`), and does not look for duplicate names.
 
 /// The deepest nesting that is shown as JSON: what a request may have, too.
 pub const DEPTH_MAX: u32 = 128;
@@ -20,7 +21,8 @@ pub struct JsonText {
 
 /// Checks `text`; `None` when it is not JSON, or nested too deeply.
 pub fn scan(text: &str) -> Option<JsonText> {
-    let mut scanner = Scanner { bytes: text.as_bytes(), at: 0, line_breaks: false, depth: 0, objects: 0, names: Names::None };
+    let mut scanner =
+        Scanner { bytes: text.as_bytes(), at: 0, line_breaks: false, depth: 0, objects: 0, names: Names::None };
     scanner.space();
     let container = matches!(scanner.peek(), Some(b'{' | b'['));
     scanner.document()?;
@@ -202,14 +204,21 @@ impl Scanner<'_> {
     fn escape(&mut self) -> Option<()> {
         let length = match self.bytes.get(self.at + 1)? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
-            b'u' => {
-                let digits = self.bytes.get(self.at + 2..self.at + 6)?;
-                digits.iter().all(u8::is_ascii_hexdigit).then_some(6)?
-            }
+            b'u' => match self.unit(self.at)? {
+                0xd800..=0xdbff => matches!(self.unit(self.at + 6), Some(0xdc00..=0xdfff)).then_some(12)?,
+                0xdc00..=0xdfff => return None,
+                _ => 6,
+            },
             _ => return None,
         };
         self.at += length;
         Some(())
+    }
+
+    /// The UTF-16 unit of the escape `\uXXXX` at `at`, if there is one.
+    fn unit(&self, at: usize) -> Option<u16> {
+        let digits = self.bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)? as u16))
     }
 
     fn word(&mut self, word: &[u8]) -> Option<bool> {
@@ -276,15 +285,66 @@ mod tests {
     #[test]
     fn grammar_is_followed_to_the_letter() {
         for text in [
-            "{}", "[]", "0", "-0", "-1.5e+30", "1E5", "\"\"", "\"\\u00e9\\n\\/\"", "true", "false", "null", " \t\r\n[ ] ",
-            "{\"a\":[1,{\"b\":null}],\"c\":\"d\"}", "[[],{},[[{}]]]", "123456789012345678901234567890", "\"\u{e9}\u{1f600}\"",
+            "{}",
+            "[]",
+            "0",
+            "-0",
+            "-1.5e+30",
+            "1E5",
+            "\"\"",
+            "\"\\u00e9\\n\\/\"",
+            "\"\\ud83d\\ude00\"",
+            "true",
+            "false",
+            "null",
+            " \t\r\n[ ] ",
+            "{\"a\":[1,{\"b\":null}],\"c\":\"d\"}",
+            "[[],{},[[{}]]]",
+            "123456789012345678901234567890",
+            "\"\u{e9}\u{1f600}\"",
         ] {
             assert!(is_json(text), "{text}");
         }
         for text in [
-            "", " ", "{", "[", "]", "{]", "[}", "[1,]", "{\"a\":1,}", "{\"a\"}", "{a:1}", "{1:1}", "[1 2]", "01", "1.", ".5", "+1",
-            "-", "1e", "nul", "truee", "\"", "\"\\x\"", "\"\\u12g4\"", "\"\\u12", "\"\n\"", "[1]]", "{} {}", "'a'", "NaN",
-            "\u{feff}{}", "[1,,2]", "{\"a\":1 \"b\":2}", "//", "\"a\tb\"",
+            "",
+            " ",
+            "{",
+            "[",
+            "]",
+            "{]",
+            "[}",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{a:1}",
+            "{1:1}",
+            "[1 2]",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "-",
+            "1e",
+            "nul",
+            "truee",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\\u12",
+            "\"\n\"",
+            "[1]]",
+            "{} {}",
+            "'a'",
+            "NaN",
+            "\u{feff}{}",
+            "[1,,2]",
+            "\"\\ud83d\"",
+            "\"\\ud83dx\"",
+            "\"\\ude00\"",
+            "\"\\ud83d\\u0041\"",
+            "{\"a\":1 \"b\":2}",
+            "//",
+            "\"a\tb\"",
         ] {
             assert!(!is_json(text), "{text}");
         }

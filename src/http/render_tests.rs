@@ -47,16 +47,32 @@ fn what_is_missing_is_null_or_empty() {
     let bare = Record { key: None, headers: Vec::new(), ..record(None) };
     for format in [Format::Auto, Format::Text, Format::Json, Format::Base64] {
         let shown: Value = serde_json::from_str(&text(Renderer::line(format), &bare)).unwrap();
-        assert_eq!(shown, json!({"partition": 3, "offset": 42, "timestamp_ms": 1_700_000_000_000_i64, "key": null, "value": null, "headers": []}));
+        assert_eq!(
+            shown,
+            json!({"partition": 3, "offset": 42, "timestamp_ms": 1_700_000_000_000_i64, "key": null, "value": null, "headers": []})
+        );
     }
 }
 
 #[test]
 fn auto_shows_containers_as_json_and_other_text_as_strings() {
-    for raw in ["{}", "[]", "{\"z\":1,\"a\":1.0}", "[123456789012345678901234567890]", " {\"a\":\n1} ", "[\"\u{e9}\"]"] {
+    for raw in ["{}", "[]", "{\"z\":1,\"a\":1.0}", "[123456789012345678901234567890]", " {\"a\":\n1} ", "[\"\u{e9}\"]"]
+    {
         assert_eq!(value(Format::Auto, raw.as_bytes()), raw);
     }
-    for raw in ["", "1", "1.0", "true", "null", "\"quoted\"", "{", "[1,]", "hello", "{\"a\":1} trailing", "line\nbreak\u{1}\u{e9}"] {
+    for raw in [
+        "",
+        "1",
+        "1.0",
+        "true",
+        "null",
+        "\"quoted\"",
+        "{",
+        "[1,]",
+        "hello",
+        "{\"a\":1} trailing",
+        "line\nbreak\u{1}\u{e9}",
+    ] {
         assert_eq!(serde_json::from_str::<Value>(&value(Format::Auto, raw.as_bytes())).unwrap(), json!(raw), "{raw}");
     }
     for raw in [&b"\xff\xfe"[..], b"{\"a\":\"\xff\"}", b"{\"base64\":\"aGk=\"}", b" {\"base64\": 7}\n"] {
