@@ -33,9 +33,9 @@ pub mod produce_answer;
 pub mod produce_plan;
 pub mod produce_request;
 pub mod query;
-pub mod server;
 pub mod render;
 pub mod render_scan;
+pub mod server;
 pub mod sse;
 pub mod topics;
 
