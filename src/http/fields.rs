@@ -26,7 +26,6 @@ pub async fn json_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Byt
     if media_type.is_empty() || media_type.eq_ignore_ascii_case("application/json") {
         return body::collect(app, headers, body).await;
     }
-    body::drain(app, headers, body);
     Err(Problem::new(
         &problem::UNSUPPORTED_MEDIA_TYPE,
         format!(
