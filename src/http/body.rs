@@ -5,6 +5,7 @@
 
 use super::problem::{self, Problem};
 use super::{App, HttpConfig};
+use crate::tasks::Tasks;
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -60,28 +61,38 @@ fn unsupported_encoding(text: &str) -> Problem {
 
 /// The whole body, inflated; refused beyond the limits of the configuration.
 pub async fn collect(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    collect_with(&app.config, &app.tasks, headers, body).await
+}
+
+/// [`collect`] for those who have no [`App`].
+pub async fn collect_with(
+    config: &HttpConfig,
+    tasks: &Tasks,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Problem> {
     let encoding = encoding(headers)?;
-    let limit = app.config.body_bytes_max;
+    let limit = config.body_bytes_max;
     if body.size_hint().lower() > limit as u64 {
         return Err(body_too_large(limit, Some(body.size_hint().lower())));
     }
-    let collected = read_up_to(app, body, limit).await?;
+    let collected = read_up_to(body, limit, config.body_pause_max).await?;
     match encoding {
         Encoding::Identity => Ok(collected),
-        _ if collected.len() <= INFLATE_INLINE_BYTES_MAX => inflate(&collected, encoding, &app.config),
+        _ if collected.len() <= INFLATE_INLINE_BYTES_MAX => inflate(&collected, encoding, config),
         _ => {
-            let config = app.config.clone();
-            app.tasks.blocking(move || inflate(&collected, encoding, &config)).await
+            let config = config.clone();
+            tasks.blocking(move || inflate(&collected, encoding, &config)).await
         }
     }
 }
 
 /// Reads a body of at most `limit` bytes. One that comes in one piece is not copied.
-async fn read_up_to(app: &App, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+async fn read_up_to(mut body: Body, limit: usize, pause_max: Duration) -> Result<Bytes, Problem> {
     let mut first: Option<Bytes> = None;
     let mut more = BytesMut::new();
     loop {
-        let Some(data) = next_data(&mut body, app.config.body_pause_max).await? else { break };
+        let Some(data) = next_data(&mut body, pause_max).await? else { break };
         let size = first.as_ref().map_or(0, Bytes::len).max(more.len()) + data.len();
         if size > limit {
             return Err(body_too_large(limit, None));

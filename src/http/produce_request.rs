@@ -205,3 +205,116 @@ fn timestamp_ms(name: &HeaderName, value: &[u8]) -> Result<i64, Problem> {
         bad_header(name, &format!("is {value}; it takes whole milliseconds since 1970, from 0"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn form_of(content_type: &'static str, partition: Option<PartitionId>) -> Result<Form, Problem> {
+        form(&headers(&[("content-type", content_type)]), partition, "/v1/topics/t/records")
+    }
+
+    #[test]
+    fn forms_by_content_type() {
+        assert_eq!(form_of("application/json", None).unwrap(), Form::Json);
+        assert_eq!(form_of("Application/JSON; charset=utf-8", None).unwrap(), Form::Json);
+        assert_eq!(form_of("application/x-ndjson", None).unwrap(), Form::Ndjson);
+        assert_eq!(form_of("text/plain", None).unwrap(), Form::Value);
+        assert_eq!(form_of("application/octet-stream", None).unwrap(), Form::Value);
+        assert_eq!(form(&HeaderMap::new(), None, "/").unwrap(), Form::Value);
+        assert_eq!(form_of("application/vnd.balsa.batch", Some(PartitionId(0))).unwrap(), Form::Batches);
+        let problem = form_of("application/vnd.balsa.batch", None).unwrap_err();
+        assert!(problem.status() == 415 && problem.detail().contains("/partitions/"), "{problem}");
+        let problem = form_of("application/x-www-form-urlencoded", None).unwrap_err();
+        assert_eq!(problem.status(), 415);
+        assert!(problem.detail().contains("-H 'Content-Type: application/json'"), "{problem}");
+        assert!(problem.detail().contains("/v1/topics/t/records"), "{problem}");
+        assert_eq!(problem.member("supported").unwrap().as_array().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn options_by_form() {
+        let all = options(Some("acks=1&timeout_ms=5&expected_offset=7"), Form::Json).unwrap();
+        let expected_offset = Some(Offset(7));
+        let timeout = Duration::from_millis(5);
+        assert_eq!(all, Options { acks: Acks::Leader, timeout, expected_offset, skip_bad_lines: false });
+        let default = options(None, Form::Value).unwrap();
+        assert_eq!((default.acks, default.timeout), (Acks::All, Duration::from_secs(30)));
+        assert!(options(Some("on_error=skip"), Form::Ndjson).unwrap().skip_bad_lines);
+        for (query, form) in [
+            ("on_error=skip", Form::Json),
+            ("expected_offset=1", Form::Ndjson),
+            ("acks=2", Form::Json),
+            ("acks=", Form::Json),
+            ("timeout_ms=0", Form::Json),
+            ("expected_offset=-1", Form::Json),
+            ("on_error=go", Form::Ndjson),
+        ] {
+            assert_eq!(options(Some(query), form).unwrap_err().status(), 400, "{query}");
+        }
+    }
+
+    #[test]
+    fn idempotency_keys() {
+        let key = |value| idempotency_key(&headers(&[("idempotency-key", value)]), Form::Json);
+        assert_eq!(key("order-17").unwrap().as_deref(), Some("order-17"));
+        assert_eq!(idempotency_key(&HeaderMap::new(), Form::Json).unwrap(), None);
+        for bad in ["", "a b", "é", "\t"] {
+            assert_eq!(key(bad).unwrap_err().kind(), &problem::BAD_HEADER, "{bad:?}");
+        }
+        let twice = headers(&[("idempotency-key", "a"), ("idempotency-key", "a")]);
+        assert_eq!(idempotency_key(&twice, Form::Json).unwrap_err().status(), 400);
+        let problem = idempotency_key(&headers(&[("idempotency-key", "a")]), Form::Ndjson).unwrap_err();
+        assert!(problem.detail().contains("ndjson"), "{problem}");
+    }
+
+    #[test]
+    fn the_same_request_has_the_same_hash() {
+        let plain = ValueHeaders::default();
+        let of = |partition, form, value: &ValueHeaders, body: &[u8]| {
+            hashed("k".to_owned(), partition, form, value, body).body_hash
+        };
+        let first = of(None, Form::Json, &plain, b"{}");
+        assert_eq!(first, of(None, Form::Json, &plain, b"{}"));
+        let keyed = ValueHeaders { key: Some(vec![]), ..ValueHeaders::default() };
+        let others = [
+            of(None, Form::Json, &plain, b"{} "),
+            of(None, Form::Value, &plain, b"{}"),
+            of(Some(PartitionId(0)), Form::Json, &plain, b"{}"),
+            of(None, Form::Json, &keyed, b"{}"),
+        ];
+        assert!(others.iter().all(|other| *other != first));
+    }
+
+    #[test]
+    fn record_headers_of_a_value() {
+        let sent = headers(&[
+            ("balsa-key", "BTC"),
+            ("balsa-timestamp-ms", "17"),
+            ("balsa-header-trace", "a"),
+            ("balsa-header-trace", "b"),
+            ("x-other", "1"),
+        ]);
+        let found = value_headers(&sent, Form::Value).unwrap();
+        assert_eq!((found.key.as_deref(), found.timestamp_ms), (Some(&b"BTC"[..]), Some(17)));
+        assert_eq!(found.pairs(), [(&b"trace"[..], Some(&b"a"[..])), (&b"trace"[..], Some(&b"b"[..]))]);
+        for bad in [
+            [("balsa-kye", "1")],
+            [("balsa-header-", "1")],
+            [("balsa-timestamp-ms", "-1")],
+            [("balsa-timestamp-ms", "9223372036854775808")],
+        ] {
+            let problem = value_headers(&headers(&bad), Form::Value).unwrap_err();
+            assert_eq!(problem.member("header").unwrap(), bad[0].0);
+        }
+        assert!(value_headers(&sent, Form::Json).unwrap_err().detail().contains("put it into the record"));
+    }
+}

@@ -388,3 +388,7 @@ impl http_body::Body for WatchedBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
