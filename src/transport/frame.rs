@@ -287,3 +287,122 @@ impl Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAX: usize = 1 << 16;
+
+    fn frames() -> impl Strategy<Value = Frame> {
+        let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most).prop_map(Bytes::from);
+        let types = proptest::sample::select(vec![FrameType::Request, FrameType::Notify, FrameType::Answer]);
+        (any::<u64>(), types, any::<u16>(), bytes(5000), proptest::collection::vec(bytes(3000), 0..4)).prop_map(
+            |(request, frame_type, kind, header, payload)| {
+                let message = Message { kind, header, payload };
+                Frame { request, frame_type, message }
+            },
+        )
+    }
+
+    fn written(frames: &[Frame]) -> Vec<u8> {
+        let mut out = Outgoing::default();
+        frames.iter().for_each(|frame| frame.clone().encode(&mut out));
+        let mut bytes = Vec::new();
+        futures::executor::block_on(out.write_all(&mut bytes)).unwrap();
+        bytes
+    }
+
+    fn assert_same(read: &Frame, sent: &Frame) {
+        assert_eq!(
+            (read.request, read.frame_type, read.message.kind),
+            (sent.request, sent.frame_type, sent.message.kind)
+        );
+        assert_eq!(read.message.header, sent.message.header);
+        assert_eq!(read.message.payload.concat(), sent.message.payload.concat());
+    }
+
+    /// Feeds `bytes` in pieces of `step`; gives the frames before the first error.
+    fn parsed(bytes: &[u8], step: usize) -> (Vec<Frame>, Option<FrameError>) {
+        let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
+        for piece in bytes.chunks(step) {
+            buffer.extend_from_slice(piece);
+            loop {
+                match parse(&mut buffer, MAX) {
+                    Ok(Parsed::Frame(frame)) => frames.push(frame),
+                    Ok(Parsed::Needs(bytes)) => {
+                        assert!(bytes > buffer.len() && bytes <= MAX);
+                        break;
+                    }
+                    Err(error) => return (frames, Some(error)),
+                }
+            }
+        }
+        (frames, None)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(sent in proptest::collection::vec(frames(), 0..6), step in 1..7000usize) {
+            let (read, error) = parsed(&written(&sent), step);
+            prop_assert_eq!(error, None);
+            prop_assert_eq!(read.len(), sent.len());
+            read.iter().zip(&sent).for_each(|(read, sent)| assert_same(read, sent));
+        }
+
+        #[test]
+        fn any_bytes_are_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), length in 0..300u32) {
+            parsed(&bytes, 7);
+            // With a plausible length in front, so that the rest is looked at too.
+            let framed = [&length.to_le_bytes()[..], &bytes].concat();
+            parsed(&framed, 50);
+        }
+
+        #[test]
+        fn a_changed_header_is_noticed(frame in frames(), at in any::<prop::sample::Index>(), bit in 0..8u8) {
+            let mut bytes = written(std::slice::from_ref(&frame));
+            let at = at.index(FIXED_BYTES + frame.message.header.len());
+            bytes[at] ^= 1 << bit;
+            let (read, error) = parsed(&bytes, bytes.len());
+            // A length that grew waits for bytes that never come; all else is found out.
+            prop_assert!(read.is_empty() && (error.is_some() || at < 4));
+        }
+
+        #[test]
+        fn a_reader_of_any_bytes_ends(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut reader = FrameReader::new(&bytes[..], MAX);
+            futures::executor::block_on(async { while let Ok(Some(_)) = reader.next().await {} });
+        }
+    }
+
+    #[test]
+    fn a_declared_length_takes_no_memory() {
+        let mut reader = FrameReader::new(&[0xf0, 0xff, 0xff, 0x3f, 1, 2, 3][..], 1 << 31);
+        let end = futures::executor::block_on(reader.next());
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(reader.buffer.capacity() <= 2 * STEP_BYTES_MAX, "{}", reader.buffer.capacity());
+    }
+
+    #[test]
+    fn small_frames_that_are_kept_share_a_buffer() {
+        let frame = Frame {
+            request: 1,
+            frame_type: FrameType::Request,
+            message: Message { kind: 1, header: Bytes::new(), payload: vec![Bytes::from_static(&[1; 100])] },
+        };
+        let bytes = written(&vec![frame; 100]);
+        // A slice gives all that there is room for, so each read fills the buffer.
+        let mut reader = FrameReader::new(&bytes[..], MAX);
+        let mut kept = Vec::new();
+        futures::executor::block_on(async {
+            while let Some(frame) = reader.next().await.unwrap() {
+                kept.push(frame.message.payload[0].clone());
+            }
+        });
+        let pages: std::collections::BTreeSet<usize> =
+            kept.iter().map(|kept| kept.as_ptr() as usize / (64 << 10)).collect();
+        assert_eq!(kept.len(), 100);
+        assert!(pages.len() <= 3, "{pages:?}");
+    }
+}

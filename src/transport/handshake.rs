@@ -169,3 +169,51 @@ impl Welcome {
         Ok(Welcome { identity, refused })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::executor::block_on;
+    use proptest::prelude::*;
+
+    fn identities() -> impl Strategy<Value = Identity> {
+        (any::<u64>(), any::<u128>(), any::<u64>(), any::<Option<u128>>()).prop_map(
+            |(node, uuid, incarnation, cluster)| {
+                let (uuid, cluster) = (Uuid::from_u128(uuid), cluster.map(Uuid::from_u128));
+                Identity { node: NodeId(node), uuid, incarnation, cluster }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn both_messages_come_through(identity in identities(), lane in 0..4usize, dialled in any::<u64>(), refused in any::<Option<String>>()) {
+            let hello = Hello { identity, lane: Lane::ALL[lane], dialled: NodeId(dialled) };
+            let mut bytes = Vec::new();
+            block_on(hello.write(&mut bytes)).unwrap();
+            prop_assert_eq!(block_on(Hello::read(&mut &bytes[..])).unwrap(), hello);
+            let welcome = Welcome { identity, refused };
+            let mut bytes = Vec::new();
+            block_on(welcome.write(&mut bytes)).unwrap();
+            prop_assert_eq!(block_on(Welcome::read(&mut &bytes[..])).unwrap(), welcome);
+        }
+
+        #[test]
+        fn any_bytes_are_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), known in any::<bool>()) {
+            let start: &[u8] = if known { b"balsapee\x01\x00\x50\x00" } else { b"" };
+            let bytes = [start, &bytes].concat();
+            let _ = block_on(Hello::read(&mut &bytes[..]));
+            let _ = block_on(Welcome::read(&mut &bytes[..]));
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let identity = Identity { node: NodeId(1), uuid: Uuid::nil(), incarnation: 0, cluster: None };
+        let welcome = Welcome { identity, refused: Some("x".to_owned() + &"é".repeat(2000)) };
+        let mut bytes = Vec::new();
+        block_on(welcome.write(&mut bytes)).unwrap();
+        let reason = block_on(Welcome::read(&mut &bytes[..])).unwrap().refused.unwrap();
+        assert!(reason.len() <= REASON_BYTES_MAX && reason.ends_with('é'));
+    }
+}

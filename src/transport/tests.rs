@@ -6,7 +6,7 @@ use crate::random::Random;
 use crate::tasks::Tasks;
 use parking_lot::Mutex;
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
@@ -349,6 +349,48 @@ async fn a_closed_process_is_gone_at_once_and_alive_again_when_restarted() {
     server.close();
     tasks.stop().await;
     client.tasks.stop().await;
+}
+
+/// The other process of `a_killed_process_is_gone_within_milliseconds`: lives until it is killed.
+#[tokio::test]
+#[ignore = "the child of another test"]
+async fn child_process() {
+    let Ok(parent) = std::env::var("TRANSPORT_TEST_PARENT") else { return };
+    let mut child = config(2);
+    child.peers.insert(NodeId(1), parent);
+    let node = start(child, echo).await;
+    println!("\nlistening {}", node.address());
+    std::future::pending().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_is_gone_within_milliseconds() {
+    let mut patient = config(1);
+    patient.liveness.silent_after = Duration::from_secs(60);
+    let node = start(patient, echo).await;
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "transport::tests::child_process", "--ignored", "--nocapture"])
+        .env("TRANSPORT_TEST_PARENT", node.address())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = loop {
+        let line = lines.next_line().await.unwrap().expect("the child says where it listens");
+        if let Some(address) = line.strip_prefix("listening ") {
+            break address.to_owned();
+        }
+    };
+    node.transport.set_peer(NodeId(2), address);
+    until(&node, 2, Liveness::Alive).await;
+    node.transport.call(NodeId(2), Lane::Replicate, Message::default(), LONG).await.unwrap();
+    let begin = Instant::now();
+    child.kill().await.unwrap();
+    until(&node, 2, Liveness::Gone).await;
+    // Milliseconds, mostly; the limit only tells it from a timeout on a machine that is busy.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    println!("gone after {:?}", begin.elapsed());
 }
 
 #[tokio::test]
