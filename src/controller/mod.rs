@@ -9,12 +9,16 @@
 //!
 //! Does not read or write records, and does not know HTTP.
 
+pub mod balance;
 mod bootstrap;
 mod handback;
-
+mod invalid;
+pub mod placement;
+pub mod topic_config;
 mod wire;
 
 pub use bootstrap::Refused;
+pub use invalid::Invalid;
 pub use wire::{KIND_END, KIND_HELLO, KIND_META_CHANGE, KIND_META_WAIT, NodeStatus};
 
 use crate::raft::{Directory, Group, Groups, MachineState, Proposal, ProposeError, Reply};

@@ -35,10 +35,14 @@ fn init_cluster(image: &mut MetaImage, cluster_id: Uuid, nodes: Vec<Node>) -> Ap
         return Err(MetaError::AlreadyInitialized { cluster_id });
     }
     let mut by_id = BTreeMap::new();
+    let mut uuids = HashMap::new();
     for node in nodes {
         check_node_id(node.id)?;
-        // Who a node is, it says itself when it registers; the one that forms the cluster only knows addresses.
-        let node = Node { uuid: None, ..node };
+        if let Some(uuid) = node.uuid
+            && let Some(known) = uuids.insert(uuid, node.id)
+        {
+            return Err(MetaError::NodeUuidTaken { uuid, known, given: node.id });
+        }
         if let Some(twice) = by_id.insert(node.id, Arc::new(node)) {
             return Err(MetaError::Invalid(format!("node {} is named twice", twice.id)));
         }

@@ -24,7 +24,8 @@ pub struct MetaCommand {
 /// A change of the catalog. Everything that must be chosen was chosen by the proposer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaChange {
-    /// The first command of a cluster: its id and the nodes it begins with (not registered yet).
+    /// The first command of a cluster: its id and the nodes it begins with, with the UUIDs that are known already:
+    /// those are fixed from here on, so that none of these nodes can lose its directory unnoticed before it registers.
     InitCluster {
         cluster_id: Uuid,
         nodes: Vec<Node>,

@@ -22,7 +22,7 @@ pub const FEATURE_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     pub id: NodeId,
-    /// `None` until it has registered; then fixed for ever.
+    /// `None` until it is known, when the cluster is formed or the node registers; then fixed for ever.
     pub uuid: Option<Uuid>,
     /// Empty until it has registered.
     pub http_address: String,
@@ -34,9 +34,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// Whether it has ever said who it is.
+    /// Whether it has ever said who it is and where it listens.
     pub fn is_registered(&self) -> bool {
-        self.uuid.is_some()
+        self.uuid.is_some() && !self.http_address.is_empty()
     }
 }
 
