@@ -467,7 +467,8 @@ mod tests {
             check_explicit(&nodes, &lists, partitions, width)
         };
         assert_eq!(check(&[&[3, 1], &[1, 2]], Some(2), Some(2)).unwrap().to_lists()[0], [NodeId(3), NodeId(1)]);
-        let cases: [(&[&[u64]], Option<u32>, Option<u32>, &str, &str); 8] = [
+        type Case<'a> = (&'a [&'a [u64]], Option<u32>, Option<u32>, &'a str, &'a str);
+        let cases: [Case<'_>; 8] = [
             (&[], None, None, "/assignments", "not 0"),
             (&[&[1], &[]], None, None, "/assignments/1", "partition 1 has 0 replicas"),
             (&[&[1, 2], &[2, 3], &[3]], None, None, "/assignments/2", "equally long"),

@@ -330,12 +330,22 @@ fn version_one_stays_as_it_is() {
         assignments: lists(&[&[1, 2], &[2, 3]]),
         config: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
     };
-    assert_eq!(hex(MetaCommand { request_id: 9, change: create.clone() }.encode()), "GOLDEN_COMMAND");
+    assert_eq!(
+        hex(MetaCommand { request_id: 9, change: create.clone() }.encode()),
+        "0109021000000000000000000000000000000102016102040102020301016b0176"
+    );
     let response = driver.send(9, create);
-    assert_eq!(hex(response.encode()), "GOLDEN_RESPONSE");
+    assert_eq!(hex(response.encode()), "01020002100000000000000000000000000000010201");
     driver.run(MetaChange::RegisterNode { node: registered(1, 11) }).unwrap();
     driver.run(add(0x0102, 2, lists(&[&[3, 1]]))).unwrap();
-    assert_eq!(hex(driver.state.to_snapshot()), "GOLDEN_SNAPSHOT");
+    assert_eq!(
+        hex(driver.state.to_snapshot()),
+        "010101040110000000000000000000000000000000070401030101100000000000000000000000000000000b0e313237\
+         2e302e302e313a38303832000e3132372e302e302e313a393139320102723105302e312e30020000000e3132372e302e\
+         302e313a393139330000030000000e3132372e302e302e313a3931393400000110000000000000000000000000000001\
+         02016102060102020303010201016b017602020001020203010401010000090200021000000000000000000000000000\
+         000102010303000104040003"
+    );
 }
 
 fn change() -> impl Strategy<Value = MetaChange> {
