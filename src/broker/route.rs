@@ -189,6 +189,21 @@ impl Router {
         forward::read_result(answer.map_err(|error| error.to_string())?)
     }
 
+    /// What `node` says of those of `groups` that it leads.
+    pub(super) async fn summaries(
+        &self,
+        node: NodeId,
+        groups: Vec<(GroupId, Vec<NodeId>)>,
+        patience: Duration,
+    ) -> Result<forward::SummariesAnswer, String> {
+        if node == self.inner.node_id {
+            return Ok(super::views::summaries_here(&self.inner.partitions, &self.inner.transport, groups).await);
+        }
+        let message = forward::message(forward::KIND_SUMMARIES, &forward::SummariesHeader { groups });
+        let answer = self.inner.transport.call(node, Lane::Read, message, patience).await;
+        forward::header(&answer.map_err(|error| error.to_string())?)
+    }
+
     /// Resolves an offset on `node`.
     pub(super) async fn offset(
         &self,
@@ -270,13 +285,16 @@ pub async fn command_here(
     }
 }
 
-/// Reads from this node's replica.
+/// Reads from this node's replica. A group is not born for a look at it, only for a wait.
 pub async fn read_here(
     partitions: &Partitions,
     group: GroupId,
     replicas: &[NodeId],
     read: LocalRead,
 ) -> Result<ReadResult, LocalReadError> {
+    if read.wait_until.is_none() && !partitions.was_written(group) {
+        return Err(LocalReadError::NeverWritten);
+    }
     match led_replica(partitions, group, replicas).await {
         Ok(replica) => replica.read(read).await,
         Err(error) => Err(LocalReadError::NotHere(not_here(&error))),
@@ -290,6 +308,9 @@ pub async fn offset_here(
     replicas: &[NodeId],
     at: ReadFrom,
 ) -> forward::OffsetAnswer {
+    if !partitions.was_written(group) {
+        return Err(LocalReadError::NeverWritten);
+    }
     match led_replica(partitions, group, replicas).await {
         Ok(replica) => replica.offset_for(at).await,
         Err(error) => Err(LocalReadError::NotHere(not_here(&error))),

@@ -50,6 +50,8 @@ pub enum LocalReadError {
     OutOfRange { offset: Offset, log_start_offset: Offset, high_watermark: Offset },
     StorageFailed(String),
     NotHere(String),
+    /// This replica has no log: nothing was written here, which says nothing about the others.
+    NeverWritten,
 }
 
 /// What the leader says of its partition.
