@@ -39,11 +39,12 @@ enum Answers {
 }
 
 impl Controller {
-    /// Takes part in the cluster, forming it if need be. Back once the meta group is open here.
+    /// Takes part in the cluster, forming it if need be; `may_take_part` is called once it is sure that this node may
+    /// vote. Back once the cluster has its id.
     ///
     /// # Errors
     /// The cluster does not want this node.
-    pub async fn start(&self) -> Result<(), Refused> {
+    pub async fn start(&self, may_take_part: impl FnOnce() + Send) -> Result<(), Refused> {
         let inner = &self.inner;
         let identity = inner.store.identity();
         let fresh = identity.cluster_id.is_none() && !inner.groups.has_log(META_GROUP);
@@ -65,6 +66,7 @@ impl Controller {
             initiate = true;
         }
         self.take_part().await.map_err(Refused)?;
+        may_take_part();
         if initiate && let Some(meta) = self.meta() {
             let voters: Vec<NodeId> = inner.members.keys().copied().take(5).collect();
             meta.ensure_born(&voters).await;

@@ -1,6 +1,285 @@
-//! TODO(skeleton): the composition root.
+//! The composition root: builds every long-lived object of a node, in order, and owns its end.
+//!
+//! ```text
+//! store → transport → groups → controller → partitions → router → broker → fronts
+//! ```
+//!
+//! Shutdown goes the other way: stop accepting, hand leaderships over, end the tasks, flush and close the store.
 
-/// Runs a node until `shutdown` resolves.
-pub async fn run(_config: crate::config::Config, _shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no node")
+mod reconcile;
+
+use crate::broker::{Broker, BrokerConfig, BrokerParts, Router};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
+use crate::controller::{Controller, Refused};
+use crate::http;
+use crate::partition::Partitions;
+use crate::peer::PeerServer;
+use crate::raft::{Groups, RaftTiming};
+use crate::random::Random;
+use crate::state::meta::Node as NodeEntry;
+use crate::storage::{Store, StoreConfig};
+use crate::tasks::{OnPanic, Tasks};
+use crate::transport::{Admission, LivenessConfig, TcpNet, Transport, TransportConfig};
+use crate::types::NodeId;
+use crate::vfs::RealFs;
+use anyhow::{Context, anyhow};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How long leaderships are handed over for at shutdown; a node must be gone within five seconds in all.
+const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long tasks may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a node tells the others how it is.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+
+struct Door(Controller);
+
+impl Admission for Door {
+    fn check(&self, from: NodeId, uuid: Uuid, cluster: Option<Uuid>) -> Result<(), String> {
+        self.0.check_peer(from, uuid, cluster)
+    }
+}
+
+/// All that lives as long as the node.
+struct Node {
+    config: Config,
+    tasks: Tasks,
+    store: Arc<Store>,
+    transport: Transport,
+    groups: Groups,
+    controller: Controller,
+    partitions: Partitions,
+    broker: Broker,
+    peers: Arc<PeerServer>,
+}
+
+/// Runs a node until `shutdown` resolves, or until it can't go on.
+///
+/// # Errors
+/// In one line: an address in use, a data directory that belongs to another node, a cluster that refuses this node.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let http_listener = TcpListener::bind(config.http.listen)
+        .await
+        .with_context(|| format!("cannot listen on {} for HTTP", config.http.listen))?;
+    let node = Node::build(config).await?;
+    let failed = node.tasks.failed();
+    let http_tasks = Tasks::new();
+    node.serve_http(http_listener, &http_tasks);
+    let mut shutdown = std::pin::pin!(shutdown);
+    let joined = tokio::select! {
+        joined = node.join_cluster() => Some(joined),
+        () = &mut shutdown => None,
+        () = failed.cancelled() => None,
+    };
+    if let Some(Err(refused)) = joined {
+        node.stop(&http_tasks).await;
+        return Err(anyhow!("{refused}"));
+    }
+    if joined.is_some() {
+        node.start_background();
+        tokio::select! {
+            () = &mut shutdown => {}
+            () = failed.cancelled() => {}
+        }
+    }
+    let has_failed = failed.is_cancelled();
+    node.stop(&http_tasks).await;
+    if has_failed { Err(anyhow!("the node could not go on; the log says why")) } else { Ok(()) }
+}
+
+fn store_config(config: &Config) -> StoreConfig {
+    let storage = &config.storage;
+    StoreConfig {
+        segment_bytes: storage.segment_bytes,
+        index_interval_bytes: storage.index_interval_bytes,
+        cache_bytes: storage.tail_cache_bytes,
+        flusher_threads: storage.flusher_threads,
+        reserve_bytes: storage.disk_reserve_bytes,
+        ..StoreConfig::default()
+    }
+}
+
+fn raft_timing(config: &Config) -> RaftTiming {
+    RaftTiming {
+        heartbeat_interval_ms: config.raft.heartbeat_interval_ms,
+        election_timeout_ms_min: config.raft.election_timeout_min_ms,
+        election_timeout_ms_max: config.raft.election_timeout_max_ms,
+        quiesce_after: Duration::from_millis(config.raft.quiesce_after_ms),
+    }
+}
+
+impl Node {
+    async fn build(config: Config) -> anyhow::Result<Node> {
+        let tasks = Tasks::new();
+        let random = Random::from_system();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let (dir, node_id, for_store) = (config.data_dir.clone(), config.node_id, store_config(&config));
+        let store_random = random.clone();
+        let store = tasks
+            .blocking(move || Store::open(Arc::new(RealFs), &dir, node_id, for_store, &store_random))
+            .await
+            .with_context(|| format!("data directory {}", config.data_dir.display()))?;
+        let identity = store.identity();
+        let mut peers = config.members();
+        peers.remove(&config.node_id);
+        let transport_config = TransportConfig {
+            cluster_id: identity.cluster_id,
+            liveness: LivenessConfig {
+                heartbeat_interval: config.heartbeat_interval(),
+                silent_after: config.silent_after(),
+            },
+            ..TransportConfig::new(config.node_id, identity.node_uuid, config.peer.listen.to_string(), peers)
+        };
+        let transport = Transport::start(transport_config, Arc::new(TcpNet), tasks.clone(), random.clone(), None)
+            .await
+            .with_context(|| format!("cannot listen on {} for peers", config.peer.listen))?;
+        let groups = Groups::new(
+            config.node_id,
+            store.clone(),
+            transport.clone(),
+            tasks.clone(),
+            random.clone(),
+            raft_timing(&config),
+        );
+        let controller = Controller::new(
+            config.node_id,
+            store.clone(),
+            groups.clone(),
+            transport.clone(),
+            tasks.clone(),
+            random.clone(),
+            config.members(),
+        );
+        groups.set_directory(Arc::new(controller.clone()));
+        let partitions = Partitions::new(groups.clone(), clock.clone(), tasks.clone());
+        let router = Router::new(config.node_id, partitions.clone(), transport.clone());
+        let parts = BrokerParts {
+            controller: controller.clone(),
+            groups: groups.clone(),
+            router,
+            transport: transport.clone(),
+            store: store.clone(),
+            clock,
+            random,
+            tasks: tasks.clone(),
+        };
+        let broker = Broker::new(broker_config(&config), parts);
+        let peers = PeerServer::new(
+            groups.clone(),
+            partitions.clone(),
+            controller.clone(),
+            transport.clone(),
+            tasks.clone(),
+        );
+        transport.set_admission(Arc::new(Door(controller.clone())));
+        transport.set_handler(peers.clone());
+        Ok(Node { config, tasks, store, transport, groups, controller, partitions, broker, peers })
+    }
+
+    fn serve_http(&self, listener: TcpListener, tasks: &Tasks) {
+        let limits = &self.config.limits;
+        let config = http::HttpConfig {
+            body_bytes_max: limits.http_body_bytes as usize,
+            inflated_body_bytes_max: limits.http_body_bytes as usize * 4,
+            line_bytes_max: limits.ndjson_line_bytes as usize,
+            header_bytes_max: limits.http_headers_bytes as usize,
+            connections_max: limits.connections,
+            header_timeout: Duration::from_millis(limits.header_timeout_ms),
+            idle_timeout: Duration::from_millis(limits.idle_ms),
+            shutdown_grace: Duration::from_secs(2),
+            ..http::HttpConfig::default()
+        };
+        let router = http::router(self.broker.clone(), tasks.clone(), config.clone());
+        let served = http::server::serve(listener, router, tasks.clone(), config);
+        tasks.spawn("http", OnPanic::StopNode, served);
+    }
+
+    async fn join_cluster(&self) -> Result<(), Refused> {
+        // Raft messages are taken from the moment that bootstrap decides to take part; `start` calls back for that.
+        let peers = self.peers.clone();
+        self.controller.start(move || peers.open()).await?;
+        let identity = self.store.identity();
+        let entry = NodeEntry {
+            id: self.config.node_id,
+            uuid: Some(identity.node_uuid),
+            http_address: self.config.http_advertised(),
+            kafka_address: self.config.kafka.listen.map(|address| address.to_string()),
+            peer_address: self.config.members().get(&self.config.node_id).cloned().unwrap_or_default(),
+            rack: self.config.rack.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        };
+        self.transport.set_status(self.broker.own_status().encode().into());
+        self.controller.register(entry).await
+    }
+
+    fn start_background(&self) {
+        let tasks = &self.tasks;
+        tasks.spawn("raft-watch", OnPanic::StopNode, self.groups.clone().watch_over());
+        tasks.spawn("hand-back", OnPanic::StopNode, self.controller.clone().hand_back_leaderships());
+        let reconciler = reconcile::Reconciler {
+            controller: self.controller.clone(),
+            groups: self.groups.clone(),
+            partitions: self.partitions.clone(),
+            broker: self.broker.clone(),
+            transport: self.transport.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn("reconcile", OnPanic::StopNode, reconciler.run());
+        let (broker, transport, stopping) = (self.broker.clone(), self.transport.clone(), tasks.stopping());
+        tasks.spawn("status", OnPanic::StopNode, async move {
+            let mut told = None;
+            while !stopping.is_cancelled() {
+                let status = broker.own_status();
+                if told.as_ref() != Some(&status) {
+                    transport.set_status(status.encode().into());
+                    told = Some(status);
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = tokio::time::sleep(STATUS_INTERVAL) => {}
+                }
+            }
+        });
+        tracing::info!(node = %self.config.node_id, http = %self.config.http.listen, "the node is ready");
+    }
+
+    /// Stops accepting, hands leaderships over, flushes. Bounded in time: what hangs is left behind.
+    async fn stop(self, http_tasks: &Tasks) {
+        let started = Instant::now();
+        http_tasks.stopping().cancel();
+        self.groups.hand_over(HAND_OVER_PATIENCE).await;
+        let _ = tokio::time::timeout(STOP_PATIENCE, http_tasks.stop()).await;
+        self.tasks.stopping().cancel();
+        if tokio::time::timeout(STOP_PATIENCE, self.groups.shutdown()).await.is_err() {
+            tracing::warn!("some groups did not end in time");
+        }
+        self.transport.close();
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.tasks.stop()).await;
+        let store = self.store.clone();
+        match tokio::time::timeout(Duration::from_secs(1), self.tasks.blocking(move || store.close())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the store was not closed cleanly"),
+            Err(_) => tracing::warn!("the store did not close in time"),
+        }
+        tracing::info!(took_ms = started.elapsed().as_millis() as u64, "the node has stopped");
+    }
+}
+
+fn broker_config(config: &Config) -> BrokerConfig {
+    let memory = rustix::system::sysinfo();
+    let memory_bytes = memory.totalram as u64 * u64::from(memory.mem_unit);
+    BrokerConfig {
+        node_id: config.node_id,
+        auto_create_topics: config.auto_create_topics,
+        default_partitions: config.default_partitions,
+        default_replication_factor: config.default_replication_factor,
+        partitions_per_topic_max: config.limits.partitions_per_topic,
+        in_flight_bytes_max: config.limits.in_flight_or(memory_bytes) as usize,
+        data_dir: config.data_dir.clone(),
+    }
 }
