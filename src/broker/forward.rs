@@ -131,8 +131,7 @@ pub fn read_answer(result: Result<ReadResult, LocalReadError>) -> Message {
         Ok(read) => read,
         Err(error) => return message(ANSWER, &Err::<ReadAnswerHeader, _>(error)),
     };
-    let shape =
-        |stored: &StoredBatches| (stored.base_offset, stored.record_count, stored.term, stored.len() as u32);
+    let shape = |stored: &StoredBatches| (stored.base_offset, stored.record_count, stored.term, stored.len() as u32);
     let header: Result<_, LocalReadError> = Ok(ReadAnswerHeader {
         start_offset: result.start_offset,
         log_start_offset: result.log_start_offset,

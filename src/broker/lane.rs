@@ -252,8 +252,7 @@ impl Lane {
     fn batch(bytes: bytes::Bytes, record_count: u32, timestamp_ms_max: i64, acks: Acks, members: Vec<Member>) -> Batch {
         // The identity is filled in when the batch is sent: its number may change before that.
         let identity = Identity::Writer { writer: WriterId(0), sequence: 0 };
-        let append =
-            Append { batches: bytes, record_count, timestamp_ms_max, identity, expected_offset: None, acks };
+        let append = Append { batches: bytes, record_count, timestamp_ms_max, identity, expected_offset: None, acks };
         Batch { append, members, sent: false, done: false, in_doubt: false, refusal: None }
     }
 

@@ -85,12 +85,7 @@ impl Default for Metrics {
             metrics.produce_seconds.clone(),
         );
         registry.register("fetch_requests", "Reads of one partition", metrics.fetch_requests.clone());
-        registry.register_with_unit(
-            "fetch",
-            "Bytes of record batches read",
-            Unit::Bytes,
-            metrics.fetch_bytes.clone(),
-        );
+        registry.register_with_unit("fetch", "Bytes of record batches read", Unit::Bytes, metrics.fetch_bytes.clone());
         metrics.gauges.register(&mut registry);
         Metrics { registry, ..metrics }
     }
@@ -102,7 +97,12 @@ impl Gauges {
         registry.register("topics", "Topics in the catalog", self.topics.clone());
         registry.register("partitions", "Partitions in the catalog", self.partitions.clone());
         let bytes = Unit::Bytes;
-        registry.register_with_unit("in_flight", "Produce requests without answer", bytes.clone(), self.in_flight.clone());
+        registry.register_with_unit(
+            "in_flight",
+            "Produce requests without answer",
+            bytes.clone(),
+            self.in_flight.clone(),
+        );
         registry.register_with_unit("disk_total", "Size of the data disk", bytes.clone(), self.disk_total.clone());
         registry.register_with_unit("disk_free", "Free space of the data disk", bytes.clone(), self.disk_free.clone());
         registry.register("is_controller", "1 on the node that leads the meta group", self.controller.clone());

@@ -1,8 +1,8 @@
 //! Reads on a partition's leader, wherever that is.
 
 use super::api::{Fetch, FetchError, Fetched, OffsetAt, TopicView};
-use super::route::Target;
 use super::forward::SummaryAnswer;
+use super::route::Target;
 use super::{Broker, Missing};
 use crate::partition::{LocalRead, LocalReadError, ReadFrom, ReadResult};
 use crate::types::{NodeId, Offset, PartitionId, Term};
@@ -59,8 +59,7 @@ impl Broker {
     pub async fn fetch(&self, request: Fetch) -> Result<Fetched, FetchError> {
         let target = self.target(&request.topic, request.partition)?;
         let name = format!("partition {} of topic {}", request.partition, request.topic.name);
-        let wait_until =
-            (request.wait_ms > 0).then(|| Instant::now() + Duration::from_millis(request.wait_ms));
+        let wait_until = (request.wait_ms > 0).then(|| Instant::now() + Duration::from_millis(request.wait_ms));
         let asked = self
             .ask_leader(&target, &name, request.deadline, |node| {
                 let patience = wait_until.unwrap_or_else(Instant::now) + ATTEMPT_PATIENCE;

@@ -3,7 +3,9 @@
 //! A request is forwarded once: the node that gets it answers, or says whom to ask; it never forwards again.
 
 use super::forward;
-use crate::partition::{Append, AppendDone, AppendError, Appended, LocalRead, LocalReadError, Partitions, ReadFrom, ReadResult};
+use crate::partition::{
+    Append, AppendDone, AppendError, Appended, LocalRead, LocalReadError, Partitions, ReadFrom, ReadResult,
+};
 use crate::raft::OpenError;
 use crate::state::partition::{Applied, PartitionCommand};
 use crate::transport::{CallError, Lane, Liveness, Message, Transport};
@@ -70,8 +72,7 @@ impl Router {
     /// Whether a node can be asked: this one, or one that is heard of.
     pub(super) fn is_reachable(&self, node: NodeId) -> bool {
         let liveness = self.inner.transport.liveness();
-        node == self.inner.node_id
-            || !matches!(liveness.borrow().get(&node), Some(Liveness::Gone | Liveness::Silent))
+        node == self.inner.node_id || !matches!(liveness.borrow().get(&node), Some(Liveness::Gone | Liveness::Silent))
     }
 
     /// The node to ask for `target`; `attempt` counts those that brought no hint.
@@ -80,8 +81,7 @@ impl Router {
         if let Some(hint) = hint.filter(|hint| self.is_reachable(*hint)) {
             return hint;
         }
-        let reachable: Vec<NodeId> =
-            target.replicas.iter().copied().filter(|node| self.is_reachable(*node)).collect();
+        let reachable: Vec<NodeId> = target.replicas.iter().copied().filter(|node| self.is_reachable(*node)).collect();
         let candidates: &[NodeId] = if reachable.is_empty() { &target.replicas } else { &reachable };
         candidates.get(attempt % candidates.len().max(1)).copied().unwrap_or(self.inner.node_id)
     }

@@ -1,8 +1,8 @@
 //! The catalog as clients see and change it. The controller decides; this finds, checks at the door, and waits until
 //! a change shows everywhere.
 
-use super::api::{AlterTopic, CreateTopic, TopicConfig, TopicError, TopicView};
 use super::Broker;
+use super::api::{AlterTopic, CreateTopic, TopicConfig, TopicError, TopicView};
 use crate::controller::placement::{PlacementNode, check_explicit, place};
 use crate::controller::{ChangeError, Invalid, topic_config};
 use crate::state::meta::{
@@ -169,8 +169,7 @@ impl Broker {
         let assignments = self.assignments_for(&request)?;
         let topic_id = TopicId(self.inner.parts.random.uuid());
         let name = request.name.clone();
-        let change =
-            MetaChange::CreateTopic { topic_id, name: name.clone(), assignments, config: request.config };
+        let change = MetaChange::CreateTopic { topic_id, name: name.clone(), assignments, config: request.config };
         let response = self.inner.parts.controller.change(change, deadline).await?;
         let MetaOutcome::TopicCreated { topic_id, .. } = self.shown(response, &name, deadline).await? else {
             return Err(TopicError::OutcomeUnknown { reason: format!("topic {name} may have been made") });

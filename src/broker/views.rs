@@ -110,7 +110,9 @@ impl Broker {
             // The first round asks every replica whose word is needed to call a partition unwritten.
             let majority = search.target.replicas.len() / 2 + 1;
             let mut nodes = BTreeSet::from([router.guess(&search.target, round)]);
-            nodes.extend(search.target.replicas.iter().copied().filter(|node| router.is_reachable(*node)).take(majority));
+            nodes.extend(
+                search.target.replicas.iter().copied().filter(|node| router.is_reachable(*node)).take(majority),
+            );
             for node in nodes {
                 by_node.entry(node).or_default().push(wanted.clone());
             }
@@ -229,12 +231,7 @@ impl Broker {
         image.groups_of(own).filter(led).count() as u64
     }
 
-    fn node_view(
-        &self,
-        node: &Node,
-        controller: Option<NodeId>,
-        liveness: &BTreeMap<NodeId, Liveness>,
-    ) -> NodeView {
+    fn node_view(&self, node: &Node, controller: Option<NodeId>, liveness: &BTreeMap<NodeId, Liveness>) -> NodeView {
         let parts = &self.inner.parts;
         let own = node.id == self.node_id();
         let status = if own {
@@ -284,7 +281,12 @@ impl Broker {
             detail: if ok { good.to_string() } else { bad },
         };
         vec![
-            check("cluster", image.cluster_id().is_some(), "the cluster is formed", "the cluster is not formed yet".into()),
+            check(
+                "cluster",
+                image.cluster_id().is_some(),
+                "the cluster is formed",
+                "the cluster is not formed yet".into(),
+            ),
             check("registered", registered, "this node is registered", "this node is not registered yet".into()),
             check("controller", leader.is_some(), "the meta group has a leader", "the meta group has no leader".into()),
             check(

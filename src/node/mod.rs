@@ -20,7 +20,8 @@ use crate::random::Random;
 use crate::state::meta::Node as NodeEntry;
 use crate::storage::{Store, StoreConfig};
 use crate::tasks::{OnPanic, Tasks};
-use crate::transport::{Admission, LivenessConfig, TcpNet, Transport, TransportConfig};
+use crate::transport::net::TcpNet;
+use crate::transport::{Admission, LivenessConfig, Transport, TransportConfig};
 use crate::types::NodeId;
 use crate::vfs::RealFs;
 use anyhow::{Context, anyhow};
@@ -130,8 +131,8 @@ impl Node {
         let transport_config = TransportConfig {
             cluster_id: identity.cluster_id,
             liveness: LivenessConfig {
-                heartbeat_interval: config.heartbeat_interval(),
-                silent_after: config.silent_after(),
+                heartbeat_interval: config.liveness.heartbeat_interval(),
+                silent_after: config.liveness.silent_after(),
             },
             ..TransportConfig::new(config.node_id, identity.node_uuid, config.peer.listen.to_string(), peers)
         };
@@ -169,13 +170,8 @@ impl Node {
             tasks: tasks.clone(),
         };
         let broker = Broker::new(broker_config(&config), parts);
-        let peers = PeerServer::new(
-            groups.clone(),
-            partitions.clone(),
-            controller.clone(),
-            transport.clone(),
-            tasks.clone(),
-        );
+        let peers =
+            PeerServer::new(groups.clone(), partitions.clone(), controller.clone(), transport.clone(), tasks.clone());
         transport.set_admission(Arc::new(Door(controller.clone())));
         transport.set_handler(peers.clone());
         Ok(Node { config, tasks, store, transport, groups, controller, partitions, broker, peers })

@@ -45,9 +45,16 @@ pub struct ReadResult {
 /// Why this replica gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LocalReadError {
-    NotLeader { leader: Option<NodeId>, term: Term },
+    NotLeader {
+        leader: Option<NodeId>,
+        term: Term,
+    },
     NotReady,
-    OutOfRange { offset: Offset, log_start_offset: Offset, high_watermark: Offset },
+    OutOfRange {
+        offset: Offset,
+        log_start_offset: Offset,
+        high_watermark: Offset,
+    },
     StorageFailed(String),
     NotHere(String),
     /// This replica has no log: nothing was written here, which says nothing about the others.
