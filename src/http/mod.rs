@@ -25,6 +25,8 @@ pub mod ndjson;
 pub mod ndjson_lines;
 pub mod ndjson_outbox;
 pub mod openapi;
+pub mod openapi_paths;
+pub mod openapi_schemas;
 pub mod page_problems;
 pub mod path;
 pub mod problem;
