@@ -27,8 +27,6 @@ pub(super) struct Stamped {
     pub prefix: [u8; PREFIX_LEN],
     /// All bytes as given; with several batches a stamped copy.
     pub batches: Bytes,
-    /// Whether there are several.
-    pub several: bool,
 }
 
 /// Stamps the batches of an entry without copying the batch, unless there are several.
@@ -41,10 +39,10 @@ pub(super) fn stamp(batches: Bytes, base_offset: Offset, record_count: u32, term
         if first.span != record_count {
             return Err(miscount(record_count, first.span));
         }
-        return Ok(Stamped { prefix: stamped_prefix(&batches, base_offset, term), batches, several: false });
+        return Ok(Stamped { prefix: stamped_prefix(&batches, base_offset, term), batches });
     }
     let batches = stamp_several(batches, base_offset, record_count, term)?;
-    Ok(Stamped { prefix: stamped_prefix(&batches, base_offset, term), batches, several: true })
+    Ok(Stamped { prefix: stamped_prefix(&batches, base_offset, term), batches })
 }
 
 /// Whether the bytes hold more than one batch; for bytes that `stamp` has seen.

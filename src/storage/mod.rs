@@ -5,17 +5,37 @@
 //! [`layout`]. Nothing here knows roles, commits or what a payload means.
 
 mod batches;
+mod born;
 mod config;
+#[cfg(test)]
+mod conformance;
+mod disk;
+mod flusher;
+mod frame;
+mod gather;
+pub mod layout;
 pub mod log;
 mod memory_log;
+mod reader;
+mod recent;
+mod segment;
+mod shared;
+mod small_file;
+mod space;
+mod start;
+mod stats;
 mod store;
 mod terms;
+#[cfg(test)]
+mod testing;
 mod window;
 
 pub use config::StoreConfig;
+pub use disk::DiskLog;
 pub use log::{DataEntry, Flushed, LogEntry, LogState, Payload, RaftLog, StoredBatches};
 pub use memory_log::MemoryLog;
-pub use store::{DiskLog, Identity, Store};
+pub use stats::{SYNC_BUCKETS_MICROS, StorageStats};
+pub use store::{Identity, Store};
 
 use crate::types::{LogId, LogIndex, Offset, Term};
 use bytes::Bytes;

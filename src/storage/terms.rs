@@ -42,10 +42,6 @@ impl TermStarts {
         ids
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &LogId> {
-        self.0.iter()
-    }
-
     pub fn clear(&mut self) {
         self.0.clear();
     }

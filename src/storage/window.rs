@@ -62,10 +62,14 @@ impl HeldEntry {
         }
     }
 
+    /// Bytes of attributes; only data have some.
+    pub fn attributes_len(&self) -> usize {
+        if let Payload::Data(data) = &self.payload { data.attributes.len() } else { 0 }
+    }
+
     /// About what the entry takes in memory.
     pub fn memory_bytes(&self) -> usize {
-        let attributes = if let Payload::Data(data) = &self.payload { data.attributes.len() } else { 0 };
-        size_of::<HeldEntry>() + self.payload_len() + attributes
+        size_of::<HeldEntry>() + self.payload_len() + self.attributes_len()
     }
 
     fn to_entry(&self) -> LogEntry {
