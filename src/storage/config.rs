@@ -15,7 +15,8 @@ pub struct StoreConfig {
     pub flusher_threads: usize,
     /// Bytes appended to one log and not yet written from which on `DiskLog::is_congested` says so.
     pub pending_bytes_max: u64,
-    /// Free space that appends leave alone, so that purges, votes and checkpoints still can be written.
+    /// Free space from which on `RaftLog::check_space` refuses, so that purges, votes and checkpoints still can be
+    /// written.
     pub reserve_bytes: u64,
     /// Segment files that are open at the same time, of all logs together.
     pub open_files_max: usize,

@@ -126,8 +126,8 @@ pub trait RaftLog: Send + Sync + 'static {
     /// The first entry's index must be the last index + 1 (0 in an empty log); stamps or asserts base offsets.
     ///
     /// # Errors
-    /// `StorageFull` when the disk reserve is reached; any other once the log is latched read-only. Nothing was
-    /// appended then, `flushed` was called with the error too.
+    /// `InvalidInput` or `InvalidData` for entries that do not follow or are unsound; any other once the log is latched
+    /// read-only, or closed. Nothing was appended then, `flushed` was called with the error too.
     fn append(&self, entries: Vec<LogEntry>, flushed: Flushed) -> io::Result<()>;
 
     /// Drops all entries behind `last` (all, when `None`). May block: durable before it returns.
@@ -137,11 +137,13 @@ pub trait RaftLog: Send + Sync + 'static {
     /// has later entries may stay on disk. May block: the new start is durable before it returns.
     fn purge(&self, upto: LogId) -> io::Result<()>;
 
-    /// Forgets everything and starts behind `last` at `log_end_offset` (a snapshot was installed). May block.
+    /// Forgets everything and starts behind `last` at `log_end_offset` (a snapshot was installed: save the checkpoint
+    /// at `last` first, only that one is kept). May block.
     fn reset(&self, last: LogId, log_end_offset: Offset) -> io::Result<()>;
 
     /// Entries `[from, to)` from memory, at most about `max_bytes` (one at least), a prefix of what was asked for.
-    /// `None` when the first is not in memory: ask `read`.
+    /// `None` when the first is not in memory: ask `read`. Data entries have their `base_offset`; the first batch's
+    /// bytes may lack its stamp (see [`StoredBatches`]): appending them elsewhere stamps them.
     fn read_cached(&self, from: LogIndex, to: LogIndex, max_bytes: usize) -> Option<Vec<LogEntry>>;
 
     /// As `read_cached`, from disk. Blocks. Data entries come stamped (`base_offset` is `Some`, bytes too).

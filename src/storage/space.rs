@@ -1,6 +1,7 @@
-//! The disk reserve: appends stop while there still is room for purges, votes and checkpoints.
+//! The disk reserve: proposals stop while there still is room for purges, votes, checkpoints and the entries of the
+//! groups themselves.
 //!
-//! The free space is not asked for at each append, but after some bytes, and again and again while it is short.
+//! The free space is not asked for each time, but after some bytes, and again and again while it is short.
 
 use crate::vfs::Vfs;
 use std::io;
@@ -20,29 +21,32 @@ pub(super) struct Space {
 
 impl Space {
     pub fn new(dir: PathBuf, reserve_bytes: u64) -> Space {
-        // The first append looks.
+        // The first check looks.
         Space { dir, reserve_bytes, free: AtomicU64::new(0), spent: AtomicU64::new(0) }
     }
 
-    /// Admits `bytes` more. `pending_bytes` were admitted before and are not written yet.
+    /// Notes that `bytes` were appended.
+    pub fn spend(&self, bytes: u64) {
+        self.spent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether there is room for more. `pending_bytes` were appended and are not written yet.
     ///
     /// # Errors
-    /// `StorageFull` when less than the reserve would be left.
-    pub fn admit(&self, fs: &dyn Vfs, bytes: u64, pending_bytes: u64) -> io::Result<()> {
-        let spent = self.spent.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    /// `StorageFull` when the reserve is reached.
+    pub fn check(&self, fs: &dyn Vfs, pending_bytes: u64) -> io::Result<()> {
+        let spent = self.spent.load(Ordering::Relaxed);
         let free = self.free.load(Ordering::Relaxed);
-        if spent < REFRESH_BYTES && free >= spent.saturating_add(self.reserve_bytes) {
+        if spent < REFRESH_BYTES && free > spent.saturating_add(self.reserve_bytes) {
             return Ok(());
         }
         let free = fs.free_bytes(&self.dir)?;
-        let spent = pending_bytes + bytes;
         self.free.store(free, Ordering::Relaxed);
-        if free >= spent.saturating_add(self.reserve_bytes) {
-            // Racing appends are counted again by the next look, at most one refresh later.
-            self.spent.store(spent.min(REFRESH_BYTES / 2), Ordering::Relaxed);
+        // What races with this look is looked at by the next one, at most one refresh later.
+        self.spent.store(pending_bytes.min(REFRESH_BYTES / 2), Ordering::Relaxed);
+        if free > pending_bytes.saturating_add(self.reserve_bytes) {
             return Ok(());
         }
-        self.spent.store(pending_bytes, Ordering::Relaxed);
         let text = format!(
             "the disk of {} is full: {free} bytes are free, {} are kept in reserve; make room, or purge",
             self.dir.display(),

@@ -39,12 +39,7 @@ impl DiskLog {
         let held = check(inner, entries)?;
         let bytes = held.iter().map(frame_len).sum();
         let stats = &self.shared.stats;
-        let pending = stats.pending_bytes.load(std::sync::atomic::Ordering::Relaxed);
-        self.shared.space.admit(&*self.shared.fs, bytes, pending).inspect_err(|error| {
-            if error.kind() == io::ErrorKind::StorageFull {
-                StorageStats::add(&stats.refused_full, 1);
-            }
-        })?;
+        self.shared.space.spend(bytes);
         let memory: usize = held.iter().map(HeldEntry::memory_bytes).sum();
         StorageStats::add(&stats.entries, held.len() as u64);
         StorageStats::add(&stats.pending_bytes, bytes);

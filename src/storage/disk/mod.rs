@@ -331,6 +331,13 @@ impl RaftLog for DiskLog {
         self.inner.lock().vote.clone()
     }
 
+    fn check_space(&self) -> io::Result<()> {
+        let stats = &self.shared.stats;
+        let pending = stats.pending_bytes.load(std::sync::atomic::Ordering::Relaxed);
+        let room = self.shared.space.check(&*self.shared.fs, pending);
+        room.inspect_err(|_| StorageStats::add(&stats.refused_full, 1))
+    }
+
     fn latched(&self) -> Option<String> {
         self.inner.lock().latched.as_deref().map(str::to_string)
     }
