@@ -63,7 +63,12 @@ fn status(cluster: &Value) -> String {
     head + &table(&["node", "state", "http", "peer", "rack", "leaders", "replicas", "disk free"], rows.collect())
 }
 
-fn address(node: &Value, what: &str) -> String {
+/// The address of one of a node's listeners.
+pub fn address_of(node: &Value, what: &str) -> Option<String> {
     let candidates = [&node[format!("{what}_address")], &node["addresses"][what], &node[what]];
-    candidates.into_iter().find(|value| !value.is_null()).map_or_else(|| "-".to_owned(), cell)
+    candidates.into_iter().find(|value| !value.is_null()).map(cell)
+}
+
+fn address(node: &Value, what: &str) -> String {
+    address_of(node, what).unwrap_or_else(|| "-".to_owned())
 }

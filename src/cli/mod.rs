@@ -4,6 +4,7 @@
 //! error, an exit code that a script can use (see [`exit::Code`]), and silence when the reader of a pipe went away.
 //! Nothing here knows the inside of a node.
 
+mod bench;
 mod cluster;
 mod consume;
 mod dev;
@@ -40,6 +41,8 @@ enum Command {
     Topic(topic::Arguments),
     /// See how the cluster is
     Cluster(cluster::Arguments),
+    /// Measure a cluster
+    Bench(bench::Arguments),
 }
 
 /// Runs the command that the arguments ask for.
@@ -56,5 +59,6 @@ fn run(command: Command) -> Outcome {
         Command::Consume(arguments) => consume::run(arguments),
         Command::Topic(arguments) => topic::run(arguments),
         Command::Cluster(arguments) => cluster::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     }
 }
