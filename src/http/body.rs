@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How a body is encoded.
@@ -61,53 +62,90 @@ fn unsupported_encoding(text: &str) -> Problem {
 
 /// The whole body, inflated; refused beyond the limits of the configuration.
 pub async fn collect(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    collect_with(&app.config, &app.tasks, headers, body).await
+    app.bodies.collect(headers, body).await
 }
 
-/// [`collect`] for those who have no [`App`].
-pub async fn collect_with(
-    config: &HttpConfig,
-    tasks: &Tasks,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Bytes, Problem> {
-    let encoding = encoding(headers)?;
-    let limit = config.body_bytes_max;
-    if body.size_hint().lower() > limit as u64 {
-        return Err(body_too_large(limit, Some(body.size_hint().lower())));
-    }
-    let collected = read_up_to(body, limit, config.body_pause_max).await?;
-    match encoding {
-        Encoding::Identity => Ok(collected),
-        _ if collected.len() <= INFLATE_INLINE_BYTES_MAX => inflate(&collected, encoding, config),
-        _ => {
-            let config = config.clone();
-            tasks.blocking(move || inflate(&collected, encoding, &config)).await
-        }
+/// Collects bodies, such that all that are being collected fit into the memory that is meant for them.
+pub struct Bodies {
+    config: HttpConfig,
+    tasks: Tasks,
+    held_bytes: AtomicUsize,
+}
+
+/// Bytes of one body that is being collected.
+struct Held<'a> {
+    bytes: usize,
+    all: &'a AtomicUsize,
+}
+
+impl Held<'_> {
+    /// Counts `bytes` more; false if that is beyond `max`.
+    fn grow(&mut self, bytes: usize, max: usize) -> bool {
+        self.bytes += bytes;
+        self.all.fetch_add(bytes, Ordering::Relaxed) + bytes <= max
     }
 }
 
-/// Reads a body of at most `limit` bytes. One that comes in one piece is not copied.
-async fn read_up_to(mut body: Body, limit: usize, pause_max: Duration) -> Result<Bytes, Problem> {
-    let mut first: Option<Bytes> = None;
-    let mut more = BytesMut::new();
-    loop {
-        let Some(data) = next_data(&mut body, pause_max).await? else { break };
-        let size = first.as_ref().map_or(0, Bytes::len).max(more.len()) + data.len();
-        if size > limit {
-            return Err(body_too_large(limit, None));
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Bodies {
+    /// Collects within the limits of `config`.
+    pub fn new(config: HttpConfig, tasks: Tasks) -> Bodies {
+        Bodies { config, tasks, held_bytes: AtomicUsize::new(0) }
+    }
+
+    /// The whole body, inflated.
+    pub async fn collect(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+        let encoding = encoding(headers)?;
+        let limit = self.config.body_bytes_max;
+        if body.size_hint().lower() > limit as u64 {
+            return Err(body_too_large(limit, Some(body.size_hint().lower())));
         }
-        match &first {
-            None => first = Some(data),
-            Some(begin) => {
-                if more.is_empty() {
-                    more.extend_from_slice(begin);
-                }
-                more.extend_from_slice(&data);
+        let collected = self.read(body).await?;
+        match encoding {
+            Encoding::Identity => Ok(collected),
+            _ if collected.len() <= INFLATE_INLINE_BYTES_MAX => inflate(&collected, encoding, &self.config),
+            _ => {
+                let config = self.config.clone();
+                self.tasks.blocking(move || inflate(&collected, encoding, &config)).await
             }
         }
     }
-    Ok(if more.is_empty() { first.unwrap_or_default() } else { more.freeze() })
+
+    /// Reads a body within the limit. One that comes in one piece is not copied.
+    async fn read(&self, mut body: Body) -> Result<Bytes, Problem> {
+        let limit = self.config.body_bytes_max;
+        let Some(first) = next_data(&mut body, self.config.body_pause_max).await? else { return Ok(Bytes::new()) };
+        if first.len() > limit {
+            return Err(body_too_large(limit, None));
+        }
+        if body.is_end_stream() {
+            return Ok(first);
+        }
+        let mut held = Held { bytes: 0, all: &self.held_bytes };
+        let mut room = held.grow(first.len(), self.config.bodies_bytes_max);
+        let mut whole = BytesMut::from(first);
+        while let Some(more) = next_data(&mut body, self.config.body_pause_max).await? {
+            if whole.len() + more.len() > limit {
+                return Err(body_too_large(limit, None));
+            }
+            room &= held.grow(more.len(), self.config.bodies_bytes_max);
+            if !room {
+                return Err(no_room());
+            }
+            whole.extend_from_slice(&more);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+fn no_room() -> Problem {
+    let detail = "this node reads too many large bodies at the same time; nothing was written, so retry a little later";
+    Problem::new(&problem::OVERLOADED, detail).retry_after_ms(1000)
 }
 
 /// The next piece of a body; `None` at its end.

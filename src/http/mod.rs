@@ -58,6 +58,8 @@ pub struct HttpConfig {
     pub body_bytes_max: usize,
     /// Largest request body after inflating.
     pub inflated_body_bytes_max: usize,
+    /// All bodies that are being read at the same time; beyond it clients are told to wait.
+    pub bodies_bytes_max: usize,
     /// Longest line of an ndjson stream.
     pub line_bytes_max: usize,
     /// Largest request line with headers.
@@ -79,6 +81,7 @@ impl Default for HttpConfig {
         HttpConfig {
             body_bytes_max: 8 << 20,
             inflated_body_bytes_max: 32 << 20,
+            bodies_bytes_max: 512 << 20,
             line_bytes_max: 1 << 20,
             header_bytes_max: 16 << 10,
             connections_max: 4096,
@@ -95,6 +98,7 @@ pub struct App {
     pub broker: Broker,
     pub tasks: Tasks,
     pub config: HttpConfig,
+    pub bodies: body::Bodies,
 }
 
 /// The shared state of the routes.
@@ -102,7 +106,8 @@ pub type AppState = Arc<App>;
 
 /// All routes of the node.
 pub fn router(broker: Broker, tasks: Tasks, config: HttpConfig) -> Router {
-    let app = Arc::new(App { broker, tasks, config });
+    let bodies = body::Bodies::new(config.clone(), tasks.clone());
+    let app = Arc::new(App { broker, tasks, config, bodies });
     Router::new()
         .merge(produce::routes())
         .merge(fetch::routes())
@@ -133,7 +138,9 @@ async fn unknown_path(uri: Uri) -> Problem {
 /// What a path would belong to that a later version brings.
 fn planned(path: &str) -> Option<&'static str> {
     let within = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if within("/v1/groups") {
+    if path == "/" {
+        Some("the console's pages (/)")
+    } else if within("/v1/groups") {
         Some("consumer groups (/v1/groups)")
     } else if within("/topics") || within("/consumers") {
         Some("REST Proxy v2 paths")

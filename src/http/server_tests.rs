@@ -26,7 +26,8 @@ async fn start(config: HttpConfig) -> (SocketAddr, Tasks) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tasks = Tasks::new();
-    let limits = config.clone();
+    let bodies = body::Bodies::new(config.clone(), tasks.clone());
+    let bodies = Arc::new(bodies);
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/text", get(|| async { "abc".repeat(1000) }))
@@ -34,7 +35,7 @@ async fn start(config: HttpConfig) -> (SocketAddr, Tasks) {
         .route(
             "/length",
             post(|headers: http::HeaderMap, body: Body| async move {
-                body::collect_with(&limits, &Tasks::new(), &headers, body).await.map(|body| body.len().to_string())
+                bodies.collect(&headers, body).await.map(|body| body.len().to_string())
             }),
         );
     let serving = serve(listener, router, tasks.clone(), config);
