@@ -123,14 +123,14 @@ fn cursor_header(cursor: &Cursor) -> Result<HeaderValue, Problem> {
 }
 
 /// A read that knows where it begins and ends.
-struct Begun {
-    lanes: Vec<Lane>,
+pub struct Begun {
+    pub lanes: Vec<Lane>,
     /// Fetched already, of the first lane.
-    ready: Vec<StoredBatches>,
+    pub ready: Vec<StoredBatches>,
 }
 
 /// Finds where each partition begins and ends, and waits for records if there are none and waiting was asked for.
-async fn begin<F: Fetcher>(
+pub async fn begin<F: Fetcher>(
     fetcher: &F,
     options: &Options,
     query: &ReadQuery,

@@ -13,9 +13,13 @@ pub mod connection;
 pub mod cursor;
 pub mod errors;
 pub mod fetch;
+#[cfg(test)]
+mod fetch_fake;
 pub mod fetch_page;
 pub mod fetch_query;
 pub mod fetch_source;
+#[cfg(test)]
+mod fetch_tests;
 pub mod fetch_topic;
 pub mod fetch_value;
 pub mod fields;

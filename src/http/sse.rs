@@ -69,6 +69,7 @@ pub struct Follow<F> {
     idle: Vec<usize>,
     ready: VecDeque<(usize, StoredBatches)>,
     open: Option<(usize, OpenBatch)>,
+    keep_alive: Duration,
     ticks: Interval,
     commented: Instant,
     ended: bool,
@@ -88,9 +89,7 @@ impl<F: Fetcher> Follow<F> {
         // The quorum was asked where the stream began; behind that only what is new matters.
         options.linearizable = false;
         options.piece_bytes = (PARKED_BYTES_MAX / lanes.len().max(1)).clamp(16 << 10, PIECE_BYTES);
-        let period = if ids == Ids::Offsets { KEEP_ALIVE } else { LOOK_EVERY };
-        let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let look_every = if ids == Ids::Offsets { KEEP_ALIVE } else { LOOK_EVERY };
         Follow {
             fetcher,
             options,
@@ -103,10 +102,19 @@ impl<F: Fetcher> Follow<F> {
             parked: FuturesUnordered::new(),
             ready: VecDeque::new(),
             open: None,
-            ticks,
+            keep_alive: KEEP_ALIVE,
+            ticks: ticks(look_every),
             commented: Instant::now(),
             ended: false,
         }
+    }
+
+    /// Comments and looks at another pace, for tests.
+    #[cfg(test)]
+    pub fn at_pace(mut self, keep_alive: Duration, look_every: Duration) -> Follow<F> {
+        self.keep_alive = keep_alive;
+        self.ticks = ticks(look_every);
+        self
     }
 
     /// Puts in what was fetched already for a lane.
@@ -141,7 +149,7 @@ impl<F: Fetcher> Follow<F> {
                 () = self.stopping.cancelled() => return None,
                 now = self.ticks.tick() => {
                     self.look_for_partitions();
-                    if now.duration_since(self.commented) >= KEEP_ALIVE {
+                    if now.duration_since(self.commented) >= self.keep_alive {
                         self.commented = now;
                         return Some(Bytes::from_static(b": keep-alive\n\n"));
                     }
@@ -232,6 +240,12 @@ impl<F: Fetcher> Follow<F> {
     }
 }
 
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 /// The cursor where lanes stand; the next read begins behind the lane that was read last.
 pub fn cursor(topic: TopicId, lanes: &[Lane], current: Option<usize>) -> Cursor {
     let mut positions = vec![Offset(0); lanes.len()];
@@ -265,3 +279,7 @@ async fn wait_for_records<F: Fetcher>(fetcher: &F, options: &Options, lane: Lane
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
 }
+
+#[cfg(test)]
+#[path = "sse_tests.rs"]
+mod tests;
