@@ -228,7 +228,7 @@ pub fn record_bytes(record: &Record) -> u64 {
 /// The records of a batch that is being given.
 pub struct OpenBatch {
     pub lane: Lane,
-    records: Box<dyn Iterator<Item = Result<Record, BatchError>> + Send>,
+    records: record::Records,
     /// Where the lane stands once this batch is given.
     pub behind: Offset,
 }
@@ -237,7 +237,7 @@ impl OpenBatch {
     /// Opens the part of `batches` that is within the lane.
     pub fn open(lane: Lane, batches: StoredBatches) -> OpenBatch {
         let behind = batches.next_offset().min(lane.end);
-        OpenBatch { lane, records: Box::new(record::records(batches.to_bytes(), &LIMITS)), behind }
+        OpenBatch { lane, records: record::records(batches.to_bytes(), &LIMITS), behind }
     }
 
     /// The next record within the lane.

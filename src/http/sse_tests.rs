@@ -56,7 +56,7 @@ async fn a_missing_leader_is_a_pause_and_a_missing_topic_the_end() {
     let mut follow = follow(&fake, Ids::Offsets, &[0], u64::MAX);
     fake.fail_once(FetchError::Unavailable { reason: "no leader".to_owned(), retry_after_ms: 500 });
     fake.fail_once(FetchError::OutOfRange {
-        offset: Offset(0),
+        offset: Offset(1),
         log_start_offset: Offset(0),
         high_watermark: Offset(0),
     });
