@@ -250,11 +250,7 @@ async fn led_replica(
     replicas: &[NodeId],
 ) -> Result<Arc<crate::partition::Replica>, OpenError> {
     let replica = partitions.open(group).await?;
-    if replica.group.leadership().leader.is_none() {
-        replica.group.ensure_born(replicas).await;
-        replica.group.nudge_election().await;
-        replica.group.await_leader(Instant::now() + ELECTION_PATIENCE).await;
-    }
+    replica.group.ensure_leader(replicas, ELECTION_PATIENCE).await;
     Ok(replica)
 }
 

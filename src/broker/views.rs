@@ -51,11 +51,7 @@ async fn written_summary(
     alive: &BTreeSet<NodeId>,
 ) -> SummaryAnswer {
     let Ok(replica) = partitions.open(group).await else { return SummaryAnswer::Elsewhere(None, Term(0)) };
-    if replica.group.leadership().leader.is_none() {
-        replica.group.ensure_born(replicas).await;
-        replica.group.nudge_election().await;
-        replica.group.await_leader(Instant::now() + Duration::from_millis(300)).await;
-    }
+    replica.group.ensure_leader(replicas, Duration::from_millis(300)).await;
     match replica.summary(alive) {
         Ok(summary) => SummaryAnswer::Leads(summary),
         Err(LocalReadError::NotLeader { leader, term }) => SummaryAnswer::Elsewhere(leader, term),

@@ -10,7 +10,11 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When `level` is not a level and not directives.
 pub fn install(config: &LogConfig) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| {
+    // A plain level is about this program: openraft tells every step of every group at `info`.
+    let level = &config.level;
+    let plain = level.parse::<tracing::Level>().is_ok();
+    let directives = if plain { format!("{level},openraft=warn") } else { level.clone() };
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
         let expected = "expected error, warn, info, debug, trace, or directives such as \"info,balsa::raft=debug\"";
         Failure::usage(format_args!("log.level = {:?}: {expected} ({error})", config.level))
     })?;

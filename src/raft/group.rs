@@ -125,15 +125,20 @@ impl Group {
         Ok(Arc::new(Group { id, node_id, raft, log, shared, flushed, transport, tasks, activity }))
     }
 
-    /// Starts the group's first membership, unless it has one. Every replica would start the same one.
-    pub async fn ensure_born(&self, replicas: &[NodeId]) {
+    /// Starts the group's first membership, and with it an election, unless it has one: true if it did. Every replica
+    /// would start the same one.
+    pub async fn ensure_born(&self, replicas: &[NodeId]) -> bool {
         if self.log.state().last.is_some() {
-            return;
+            return false;
         }
         let members: BTreeSet<u64> = replicas.iter().map(|node| node.0).collect();
         // Refused where a peer was first: then there is a membership, or a vote on its way, which is as good.
-        if let Err(error) = self.raft.initialize(members).await {
-            tracing::debug!(group = %self.id, %error, "not initialized here");
+        match self.raft.initialize(members).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(group = %self.id, %error, "not initialized here");
+                false
+            }
         }
     }
 
@@ -253,6 +258,17 @@ impl Group {
         if let Err(error) = self.raft.trigger().transfer_leader(to.0).await {
             tracing::debug!(group = %self.id, %error, "leadership was not handed over");
         }
+    }
+
+    /// Gets an election going where nobody leads, and waits for it a moment.
+    pub async fn ensure_leader(&self, replicas: &[NodeId], patience: Duration) {
+        if self.leadership().leader.is_some() {
+            return;
+        }
+        if !self.ensure_born(replicas).await {
+            self.nudge_election().await;
+        }
+        self.await_leader(Instant::now() + patience).await;
     }
 
     /// Asks for an election if nobody leads; at most a few times a second. A living leader is not disturbed.
