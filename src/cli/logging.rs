@@ -10,11 +10,7 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When `level` is not a level and not directives.
 pub fn install(config: &LogConfig) -> Result<(), Failure> {
-    // A plain level is about this program: openraft tells every step of every group at `info`.
-    let level = &config.level;
-    let plain = level.parse::<tracing::Level>().is_ok();
-    let directives = if plain { format!("{level},openraft=warn") } else { level.clone() };
-    let filter = EnvFilter::try_new(directives).map_err(|error| {
+    let filter = EnvFilter::try_new(directives(&config.level)).map_err(|error| {
         let expected = "expected error, warn, info, debug, trace, or directives such as \"info,balsa::raft=debug\"";
         Failure::usage(format_args!("log.level = {:?}: {expected} ({error})", config.level))
     })?;
@@ -25,4 +21,28 @@ pub fn install(config: &LogConfig) -> Result<(), Failure> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     Ok(())
+}
+
+/// A level alone means this program's own events. The consensus library warns of what is usual (a vote that came too
+/// late, a peer that is down, a group that was closed), and what is not usual the node reports itself; so it is heard
+/// below `info` only, or where directives ask for it.
+fn directives(level: &str) -> String {
+    match level.trim().to_ascii_lowercase().as_str() {
+        plain @ ("error" | "warn" | "info") => format!("{plain},openraft=error,openraft::raft=off"),
+        _ => level.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_a_level_and_directives_stay() {
+        for level in ["error", "warn", "Info", "debug", "trace", "info,balsa::raft=debug", "off"] {
+            EnvFilter::try_new(directives(level)).unwrap();
+        }
+        assert!(EnvFilter::try_new(directives("balsa=loud")).is_err());
+        assert_eq!(directives("balsa=debug"), "balsa=debug");
+    }
 }

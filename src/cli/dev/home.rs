@@ -26,10 +26,9 @@ pub struct Home {
 impl Home {
     /// Makes the directory, or opens one that was made for as many nodes.
     pub fn open(arguments: &Arguments, plans: &[NodePlan]) -> Result<Home, Failure> {
-        let path = if arguments.ephemeral { temporary()? } else { arguments.data_dir.clone() };
+        let path = if arguments.ephemeral { temporary()? } else { existing(&arguments.data_dir)? };
         let home = Home { path, ephemeral: arguments.ephemeral };
         let failed = |error: io::Error| Failure::failed(format_args!("{}: {error}", home.path.display()));
-        std::fs::create_dir_all(&home.path).map_err(failed)?;
         let nodes = u16::try_from(plans.len()).expect("a dev cluster has at most five nodes");
         match std::fs::read(home.path.join(NOTE)) {
             Ok(text) => home.check(&text, nodes)?,
@@ -89,6 +88,13 @@ impl Drop for Home {
             tracing::warn!(path = %self.path.display(), %error, "the temporary directory was not removed");
         }
     }
+}
+
+/// The directory, made if need be, by its absolute path: what is announced holds wherever it is read.
+fn existing(path: &Path) -> Result<PathBuf, Failure> {
+    std::fs::create_dir_all(path)
+        .and_then(|()| path.canonicalize())
+        .map_err(|error| Failure::failed(format_args!("{}: {error}", path.display())))
 }
 
 /// A new directory for one run.
