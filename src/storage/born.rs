@@ -6,7 +6,7 @@
 //! from the directories.
 
 use super::layout::{self, VERSION};
-use super::small_file::{check_kind, damaged, missing_is_damage, named};
+use super::small_file::{check_kind, damaged, missing_is_damage};
 use crate::types::GroupId;
 use crate::vfs::{Vfs, VfsFile, read_file};
 use std::collections::BTreeSet;
@@ -39,7 +39,7 @@ impl Born {
 
     pub fn load(fs: &dyn Vfs, store_dir: &Path) -> io::Result<Born> {
         let path = store_dir.join(layout::BORN);
-        let bytes = read_file(fs, &path).map_err(|error| missing_is_damage(named(&path, &error)))?;
+        let bytes = read_file(fs, &path).map_err(|error| missing_is_damage(&path, error))?;
         check_kind(&path, &bytes, MAGIC)?;
         if bytes.len() < RECORD_LEN {
             return Err(damaged(&path, "it ends within its header"));

@@ -9,6 +9,10 @@ mod born;
 mod config;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 mod disk;
 mod flusher;
 mod frame;

@@ -129,10 +129,6 @@ impl Fields<'_> {
 }
 
 /// A file that must be there and is not, is damage; other errors stay as they are.
-pub(super) fn missing_is_damage(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::NotFound {
-        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-    } else {
-        error
-    }
+pub(super) fn missing_is_damage(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::NotFound { damaged(path, "it is missing") } else { error }
 }

@@ -49,7 +49,8 @@ impl Start {
 
     pub fn load(fs: &dyn Vfs, group_dir: &Path) -> io::Result<Start> {
         let path = group_dir.join(layout::START);
-        let body = small_file::load(fs, &path, START_MAGIC).map_err(small_file::missing_is_damage)?;
+        let body =
+            small_file::load(fs, &path, START_MAGIC).map_err(|error| small_file::missing_is_damage(&path, error))?;
         Start::decode(&body).ok_or_else(|| small_file::damaged(&path, "it ends too early"))
     }
 

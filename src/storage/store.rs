@@ -56,9 +56,9 @@ impl Store {
     ) -> io::Result<Arc<Store>> {
         if !fs.exists(dir)? {
             fs.create_dir(dir).map_err(|error| small_file::named(dir, &error))?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                fs.sync_dir(parent)?;
-            }
+            // Of a relative path with one part, the parent is empty, which is no path.
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            fs.sync_dir(parent.unwrap_or(Path::new(".")))?;
         }
         let lock = lock(&*fs, dir)?;
         let is_new = !fs.exists(&dir.join(layout::IDENTITY))?;

@@ -83,7 +83,7 @@ pub(super) fn recover(shared: &Shared, group: GroupId, dir: &Path) -> io::Result
 
 fn load_vote(fs: &dyn Vfs, dir: &Path) -> io::Result<Option<Bytes>> {
     let path = dir.join(layout::VOTE);
-    let body = Bytes::from(small_file::load(fs, &path, VOTE_MAGIC).map_err(missing_is_damage)?);
+    let body = Bytes::from(small_file::load(fs, &path, VOTE_MAGIC).map_err(|error| missing_is_damage(&path, error))?);
     match body.first() {
         Some(0) => Ok(None),
         Some(1) => Ok(Some(body.slice(1..))),
