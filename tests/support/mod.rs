@@ -62,6 +62,10 @@ impl NodeSpec {
             .args(["--http", &self.http, "--kafka", &self.kafka, "--peer", &self.peer, "--peers", &self.peers])
             .args(&self.extra)
             .stdin(Stdio::null());
+        // Settings of whoever runs the tests must not reach the nodes.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BALSA_")) {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -284,7 +288,7 @@ impl Drop for Cluster {
                 eprintln!("--- end of the log of node {id}\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
             }
             if let Some(directory) = &mut self.directory
-                && std::env::var_os("BALSA_TEST_KEEP").is_some()
+                && std::env::var_os("KEEP_TEST_DIRECTORY").is_some()
             {
                 directory.disable_cleanup(true);
                 eprintln!("--- kept {}", directory.path().display());
