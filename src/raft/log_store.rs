@@ -5,7 +5,7 @@
 use super::types::*;
 use crate::storage::{LogEntry, RaftLog};
 use crate::tasks::Tasks;
-use crate::types::{LogIndex, Offset, Term};
+use crate::types::{LogId, LogIndex, Offset, Term};
 use futures::Stream;
 use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -71,6 +71,15 @@ impl LogStore {
     }
 }
 
+/// The last entry of each term, from the first of each and the last of all. That is what openraft keeps (its trait's
+/// documentation shows first entries, but `LogIdList` takes an id for the *end* of its term): with anything else a
+/// restarted replica is wrong about its own log, and cuts off committed entries that it has.
+fn last_of_each_term(starts: &[LogId]) -> Vec<LogId> {
+    let ends = starts.windows(2).filter(|pair| pair[0].term != pair[1].term);
+    let ends = ends.map(|pair| LogId { term: pair[0].term, index: LogIndex(pair[1].index.0 - 1) });
+    ends.chain(starts.last().copied()).collect()
+}
+
 impl RaftLogReader<TypeConfig> for LogStore {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + Send>(
         &mut self,
@@ -125,10 +134,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
 
     async fn get_key_log_ids(&mut self, range: RangeInclusive<RaftLogId>) -> Result<Vec<RaftLogId>, io::Error> {
         let (from, to) = (LogIndex(range.start().index), LogIndex(range.end().index));
-        let mut ids: Vec<RaftLogId> = self.log.term_starts(from, to).into_iter().map(raft_log_id).collect();
-        // The range may begin at the purged entry, of which the log keeps only the id.
-        if ids.first() != Some(range.start()) {
-            ids.insert(0, *range.start());
+        let starts: Vec<LogId> = self.log.term_starts(from, to);
+        let ids: Vec<RaftLogId> = last_of_each_term(&starts).into_iter().map(raft_log_id).collect();
+        if ids.last() != Some(range.end()) {
+            return Err(io::Error::other(format!("the log does not end with {:?} as it said", range.end())));
         }
         Ok(ids)
     }
@@ -189,5 +198,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let log = self.log.clone();
         let upto = log_id(&upto);
         self.tasks.blocking(move || log.purge(upto)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_end_where_the_next_begins() {
+        let id = |term, index| LogId { term: Term(term), index: LogIndex(index) };
+        let ends = |ids: &[(u64, u64)]| {
+            last_of_each_term(&ids.iter().map(|(term, index)| id(*term, *index)).collect::<Vec<_>>())
+        };
+        assert_eq!(ends(&[(0, 0)]), [id(0, 0)]);
+        assert_eq!(ends(&[(2, 5), (2, 9)]), [id(2, 9)]);
+        assert_eq!(ends(&[(0, 0), (2, 1), (3, 4), (4, 6), (4, 7)]), [id(0, 0), id(2, 3), id(3, 5), id(4, 7)]);
+        assert_eq!(ends(&[(4, 6), (5, 8)]), [id(4, 7), id(5, 8)]);
     }
 }
