@@ -24,6 +24,10 @@ pub(super) struct SegmentKey {
     pub salt: u32,
 }
 
+/// Flushes that the tail cache remembers. Beyond, the oldest are forgotten as if memory were short, so that the list
+/// stays bounded when logs are purged as fast as they are written.
+const FLUSHES_MAX: usize = 1 << 16;
+
 pub(super) struct Shared {
     pub fs: Arc<dyn Vfs>,
     pub dir: PathBuf,
@@ -101,6 +105,15 @@ impl Shared {
 
     /// A flusher's life: until `stop`, and until nothing is queued any more.
     pub fn run_flusher(&self) {
+        // A flusher that dies takes a log's acknowledgements with it: nobody would ever be told. So the node stops.
+        let life = std::panic::AssertUnwindSafe(|| self.flush_until_stopped());
+        if std::panic::catch_unwind(life).is_err() {
+            tracing::error!("a flusher panicked: the node cannot go on");
+            std::process::abort();
+        }
+    }
+
+    fn flush_until_stopped(&self) {
         loop {
             let mut queue = self.queue.lock();
             let log = loop {
@@ -130,7 +143,7 @@ impl Shared {
     pub fn flushed(&self, log: Weak<DiskLog>, upto: LogIndex) {
         let mut flushed = self.flushed.lock();
         flushed.push_back((log, upto));
-        while self.stats.cache_bytes.load(Ordering::Relaxed) > self.config.cache_bytes {
+        while flushed.len() > FLUSHES_MAX || self.stats.cache_bytes.load(Ordering::Relaxed) > self.config.cache_bytes {
             let Some((log, upto)) = flushed.pop_front() else { break };
             // The log's own lock comes after this one, never before.
             if let Some(log) = log.upgrade() {

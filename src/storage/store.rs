@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::types::{GroupId, NodeId};
 use crate::vfs::Vfs;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -31,15 +31,16 @@ pub struct Store {
     shared: Arc<Shared>,
     identity: Mutex<Identity>,
     is_new: bool,
-    groups: Mutex<Groups>,
+    /// What `born` has, so that asking never waits for the disk.
+    known: Mutex<BTreeSet<GroupId>>,
+    born: Mutex<Born>,
+    /// A slot per group: different groups are opened side by side.
+    open: Mutex<HashMap<GroupId, Slot>>,
     flushers: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
-struct Groups {
-    born: Born,
-    open: HashMap<GroupId, Weak<DiskLog>>,
-}
+type Slot = Arc<Mutex<Weak<DiskLog>>>;
 
 impl Store {
     /// Opens a data directory, or makes it (its parent must be there), and starts the flushers.
@@ -82,7 +83,9 @@ impl Store {
             shared,
             identity: Mutex::new(identity),
             is_new,
-            groups: Mutex::new(Groups { born, open: HashMap::new() }),
+            known: Mutex::new(born.groups().collect()),
+            born: Mutex::new(born),
+            open: Mutex::new(HashMap::new()),
             flushers: Mutex::new(flushers),
             lock: Mutex::new(Some(lock)),
         }))
@@ -128,44 +131,51 @@ impl Store {
     /// # Errors
     /// `InvalidData` when it is damaged or has vanished; nothing is changed then.
     pub fn open_log(&self, group: GroupId) -> io::Result<Arc<DiskLog>> {
-        let mut groups = self.groups.lock();
+        let slot = self.slot(group);
+        let mut open = slot.lock();
         if self.lock.lock().is_none() {
             return Err(io::Error::other("the data directory is closed"));
         }
-        if let Some(log) = groups.open.get(&group).and_then(Weak::upgrade)
+        if let Some(log) = open.upgrade()
             && !log.is_closed()
         {
             return Ok(log);
         }
         let dir = layout::group_dir(&self.shared.dir, group);
-        if !groups.born.contains(group) {
+        if !self.has_log(group) {
             disk::create(&self.shared, group)?;
-            groups.born.made(group)?;
+            self.born.lock().made(group)?;
+            self.known.lock().insert(group);
         } else if !self.shared.fs.exists(&dir)? {
             return Err(damaged(&dir, "the group was made here, and its directory has vanished"));
         }
         let log = DiskLog::open(&self.shared, group)?;
-        groups.open.insert(group, Arc::downgrade(&log));
+        *open = Arc::downgrade(&log);
         Ok(log)
+    }
+
+    fn slot(&self, group: GroupId) -> Slot {
+        self.open.lock().entry(group).or_default().clone()
     }
 
     /// Whether the group was made here, and not removed. Its log may be damaged all the same.
     pub fn has_log(&self, group: GroupId) -> bool {
-        self.groups.lock().born.contains(group)
+        self.known.lock().contains(&group)
     }
 
     /// All groups made here and not removed, ascending.
     pub fn logs(&self) -> Vec<GroupId> {
-        self.groups.lock().born.groups().collect()
+        self.known.lock().iter().copied().collect()
     }
 
     /// Closes a group's log and removes all of it. Nothing happens when there is none. Blocks.
     pub fn remove_log(&self, group: GroupId) -> io::Result<()> {
-        let mut groups = self.groups.lock();
-        if !groups.born.contains(group) {
+        let slot = self.slot(group);
+        let open = slot.lock();
+        if !self.has_log(group) {
             return Ok(());
         }
-        if let Some(log) = groups.open.remove(&group).and_then(|log| log.upgrade())
+        if let Some(log) = open.upgrade()
             && let Err(error) = log.close()
         {
             tracing::warn!(%group, %error, "closing a log that is removed");
@@ -177,7 +187,8 @@ impl Store {
             fs.rename(&dir, &trash)?;
             fs.sync_dir(&self.shared.dir.join(layout::GROUPS))?;
         }
-        groups.born.removed(group)?;
+        self.born.lock().removed(group)?;
+        self.known.lock().remove(&group);
         if fs.exists(&trash)? { fs.remove_dir_all(&trash) } else { Ok(()) }
     }
 
@@ -194,10 +205,8 @@ impl Store {
     /// Flushes and closes all logs, ends the flushers, and unlocks the directory. Blocks. Returns the first error,
     /// and closes the rest all the same.
     pub fn close(&self) -> io::Result<()> {
-        let open: Vec<_> = {
-            let mut groups = self.groups.lock();
-            groups.open.drain().filter_map(|(_, log)| log.upgrade()).collect()
-        };
+        let slots: Vec<Slot> = self.open.lock().drain().map(|(_, slot)| slot).collect();
+        let open = slots.iter().filter_map(|slot| slot.lock().upgrade());
         let mut result = Ok(());
         for log in open {
             result = result.and(log.close());

@@ -1,7 +1,7 @@
 //! Taking entries away: a suffix, a prefix, everything. Memory changes first, so that nobody reads what is going.
 
 use super::read::Target;
-use super::{DiskLog, Head};
+use super::{DiskLog, Head, Segment};
 use crate::storage::reader::Detail;
 use crate::storage::segment::SparseIndex;
 use crate::storage::start::Start;
@@ -188,7 +188,10 @@ impl DiskLog {
         inner.terms.purge_before(first);
         let freed = inner.window.drop_upto(LogIndex(first.0 - 1));
         StorageStats::subtract(&self.shared.stats.cache_bytes, freed as u64);
-        let whole = inner.segments.windows(2).take_while(|pair| pair[1].first <= first).count();
+        // A segment that has no file yet cannot take the place of the one before it.
+        let has_file = |segment: LogIndex| inner.head.is_some_and(|head| segment <= head.first);
+        let goes = |pair: &&[Segment]| pair[1].first <= first && has_file(pair[1].first);
+        let whole = inner.segments.windows(2).take_while(goes).count();
         inner.cuts += 1;
         inner.segments.drain(..whole).map(|segment| segment.first).collect()
     }

@@ -1,7 +1,7 @@
 //! The log of a group on disk. What its files are, and what a crash leaves of them: see [`super::layout`].
 //!
-//! Locks, in the order they are taken: `maintenance` (whoever changes files other than by appending), then `inner`
-//! (memory only: never held over a system call that waits for the disk).
+//! Locks, in the order they are taken: `maintenance` (whoever changes files other than by appending) or `voting`, then
+//! `inner` (memory only: never held over a system call that waits for the disk).
 //!
 //! Invariants of [`Inner`]: what is not flushed is in `window`; only the last segment is appended to; `segments`
 //! follow each other without holes; `head` is where the next flush writes, and lies in the last segment that has a
@@ -39,6 +39,8 @@ pub struct DiskLog {
     pub(super) dir: PathBuf,
     pub(super) this: Weak<DiskLog>,
     maintenance: Mutex<()>,
+    /// Votes don't wait for a long purge or checkpoint: an election may hang on it.
+    voting: Mutex<()>,
     pub(super) inner: Mutex<Inner>,
     /// Told when no flusher works for the log any more.
     pub(super) idle: Condvar,
@@ -104,6 +106,7 @@ impl DiskLog {
             dir,
             this: this.clone(),
             maintenance: Mutex::new(()),
+            voting: Mutex::new(()),
             inner: Mutex::new(inner),
             idle: Condvar::new(),
         }))
@@ -317,7 +320,7 @@ impl RaftLog for DiskLog {
     }
 
     fn save_vote(&self, vote: &[u8]) -> io::Result<()> {
-        let _maintenance = self.maintenance.lock();
+        let _voting = self.voting.lock();
         if let Some(reason) = &self.inner.lock().latched {
             return Err(latched_error(reason));
         }

@@ -115,6 +115,15 @@ fn find_segments(
     start: &Start,
     firsts: &[LogIndex],
 ) -> io::Result<Vec<Found>> {
+    let mut firsts = firsts;
+    // The last one may be torn, and then the one before it is the last: so this comes before what is a leftover.
+    if let Some((last, before)) = firsts.split_last()
+        && (!before.is_empty() || start.may_be_empty)
+        && is_torn_birth(fs, dir, *last)?
+    {
+        remove_leftover(fs, dir, *last)?;
+        firsts = before;
+    }
     let mut found: Vec<Found> = Vec::new();
     for (at, first) in firsts.iter().enumerate() {
         if firsts.get(at + 1).is_some_and(|next| *next <= start.first_index()) {
@@ -124,19 +133,7 @@ fn find_segments(
         let path = layout::segment_path(dir, *first);
         let file = fs.open(&path).map_err(|error| small_file::named(&path, &error))?;
         let len = file.file_len()?;
-        let header = match SegmentHeader::read(&*file, &path) {
-            Ok(header) => header,
-            // Its header is synced before anything else is written. The segment before it then is the last one.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let may_be_torn = at + 1 == firsts.len() && (at > 0 || start.may_be_empty);
-                if may_be_torn && is_zero_behind_header(&*file, len)? {
-                    remove_leftover(fs, dir, *first)?;
-                    continue;
-                }
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        };
+        let header = SegmentHeader::read(&*file, &path)?;
         if header.group != group || header.first != *first || header.generation > start.generation {
             return Err(damaged(&path, "it belongs to another place"));
         }
@@ -147,6 +144,16 @@ fn find_segments(
         found.push(Found { path, file, header, len });
     }
     Ok(found)
+}
+
+// Whether a crash came between making a segment and syncing its header, which comes before all frames.
+fn is_torn_birth(fs: &dyn Vfs, dir: &Path, first: LogIndex) -> io::Result<bool> {
+    let path = layout::segment_path(dir, first);
+    let file = fs.open(&path).map_err(|error| small_file::named(&path, &error))?;
+    match SegmentHeader::read(&*file, &path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => is_zero_behind_header(&*file, file.file_len()?),
+        _ => Ok(false),
+    }
 }
 
 fn remove_leftover(fs: &dyn Vfs, dir: &Path, first: LogIndex) -> io::Result<()> {
