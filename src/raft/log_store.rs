@@ -52,6 +52,13 @@ impl LogStore {
         self.tasks.blocking(move || log.read_headers(from, to, APPLY_ENTRIES_MAX)).await
     }
 
+    /// Lets an empty log begin at `first`: openraft has checked what precedes (a snapshot, or nothing in its suite).
+    async fn begin_behind(&self, first: LogIndex) -> io::Result<()> {
+        let log = self.log.clone();
+        let before = LogId { term: Term(0), index: LogIndex(first.0 - 1) };
+        self.tasks.blocking(move || log.reset(before, Offset(0))).await
+    }
+
     /// The range `[from, to)` cut to what the log has.
     fn clamp(&self, range: &impl RangeBounds<u64>) -> (LogIndex, LogIndex) {
         let state = self.log.state();
@@ -175,7 +182,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 _ => 0,
             })
             .sum();
-        let end = self.log.state().log_end_offset.plus(records);
+        let state = self.log.state();
+        let end = state.log_end_offset.plus(records);
+        if let (None, Some(first)) = (state.last, entries.first())
+            && first.id.index > LogIndex(0)
+        {
+            self.begin_behind(first.id.index).await?;
+        }
         let term = entries.last().map_or(Term(0), |entry| entry.id.term);
         self.log.append(
             entries,

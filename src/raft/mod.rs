@@ -10,6 +10,8 @@ mod log_store;
 mod machine;
 mod network;
 mod registry;
+#[cfg(test)]
+mod suite_tests;
 mod types;
 mod wire;
 
