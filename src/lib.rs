@@ -18,6 +18,8 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod controller;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod node;
 pub mod partition;

@@ -21,3 +21,13 @@ pub use machine::{AppliedTo, MachineState};
 pub use registry::{Directory, Groups, OpenError};
 pub use types::{Proposal, Reply};
 pub use wire::{KIND_END, group_of, joined_payload};
+
+/// Decodes any message as each of those that Raft knows; what the fuzz target of messages runs.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode_all_ways(message: crate::transport::Message) {
+    let _ = wire::group_of(&message);
+    let _ = wire::vote_request(&message);
+    let _ = wire::vote_response(&message);
+    let _ = wire::append_response(&message);
+    let _ = wire::append_request(message);
+}

@@ -130,3 +130,10 @@ impl Default for LivenessConfig {
         LivenessConfig { heartbeat_interval: Duration::from_millis(200), silent_after: Duration::from_millis(1500) }
     }
 }
+
+/// Splits any bytes into frames, as the reader of a connection does; what the fuzz target of frames runs.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn split_frames(bytes: &[u8], frame_bytes_max: usize) {
+    let mut buffer = bytes::BytesMut::from(bytes);
+    while let Ok(frame::Parsed::Frame(_)) = frame::parse(&mut buffer, frame_bytes_max) {}
+}

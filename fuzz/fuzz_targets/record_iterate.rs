@@ -1,0 +1,4 @@
+//! Hands any bytes to `record_iterate` of `src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| balsa::fuzzing::record_iterate(bytes));

@@ -1,0 +1,4 @@
+//! Hands any bytes to `record_sealed` of `src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| balsa::fuzzing::record_sealed(bytes));
