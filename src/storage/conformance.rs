@@ -7,7 +7,9 @@ use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 
-const CHECKS: &[(&str, fn(&dyn RaftLog))] = &[
+type Check = fn(&dyn RaftLog);
+
+const CHECKS: &[(&str, Check)] = &[
     ("an empty log", empty),
     ("appending and reading", append_and_read),
     ("stamping", stamping),
@@ -45,8 +47,7 @@ fn run_on_disk(config: &StoreConfig) {
         number.set(number.get() + 1);
         let path = dir.path().join(number.get().to_string());
         let store = super::testing::store_at(Arc::new(crate::vfs::RealFs), &path, config.clone()).expect("opens");
-        let log = store.open_log(super::testing::GROUP).expect("opens");
-        log
+        store.open_log(super::testing::GROUP).expect("opens")
     });
 }
 

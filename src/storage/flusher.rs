@@ -40,7 +40,10 @@ impl DiskLog {
             }
         }
         for flushed in callbacks {
-            flushed(result.as_ref().map(|()| ()).map_err(super::same_error));
+            flushed(match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(super::same_error(error)),
+            });
         }
         if let (Ok(()), Some(upto)) = (&result, gather.upto) {
             self.shared.flushed(self.this.clone(), upto.index);
