@@ -8,7 +8,7 @@
 
 use super::json_record::{self, RecordView};
 use super::path::{PartitionPath, TopicPath};
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::produce_answer::{self, Outcome};
 use super::produce_plan::{BATCH_BYTES_MAX, Plan, Spread};
 use super::produce_request::{self as asking, Form, Options, ValueHeaders};
@@ -81,6 +81,12 @@ async fn produce(app: AppState, topic: String, partition: Option<PartitionId>, r
         return ndjson::stream(app, asked, topic, (body, encoding), expects).await;
     }
     let body = body::collect(&app, headers, body).await?;
+    if body.is_empty() && form == Form::Value && !headers.contains_key(header::CONTENT_TYPE) {
+        return Err(Problem::new(
+            &problem::BAD_REQUEST,
+            "the request has neither a body nor a Content-Type; send {\"records\": […]} with -H 'Content-Type: application/json', or add -H 'Content-Type: application/octet-stream' if an empty value is meant",
+        ));
+    }
     let topic = match known {
         Some(topic) => topic,
         None => {
@@ -230,8 +236,7 @@ fn outcome(
 ) -> Outcome {
     match result {
         Ok(produced) => Outcome::Written {
-            // Only acks=0 has none, and that is answered without offsets.
-            base_offset: produced.base_offset.unwrap_or_default(),
+            base_offset: produced.base_offset,
             default_timestamp_ms: if produced.replayed { produced.default_timestamp_ms } else { spread.now_ms },
         },
         Err(error) => Outcome::Refused(errors::produce(error, &topic.name, partition)),
