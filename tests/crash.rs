@@ -388,3 +388,77 @@ fn sixty_four_writers_share_a_partition() {
         }
     }
 }
+
+#[test]
+fn a_partition_that_fell_asleep_wakes_for_a_write_through_any_node() {
+    let mut cluster = Cluster::start_with(3, &["--set", "raft.quiesce_after_ms=300"]);
+    create_topic(&mut cluster.http(1), TOPIC, 6);
+    let mut expected = 0;
+    let everywhere = |cluster: &Cluster, expected: &mut u64| {
+        for id in cluster.ids() {
+            let mut http = cluster.http(id);
+            http.time_max = Duration::from_secs(10);
+            for partition in 0..6 {
+                let offset = append(&mut http, TOPIC, partition, &format!("{expected}")).unwrap().unwrap();
+                assert_eq!(offset, *expected);
+            }
+            *expected += 1;
+            sleep(Duration::from_millis(1500));
+        }
+    };
+    everywhere(&cluster, &mut expected);
+    cluster.kill(3);
+    for partition in 0..6 {
+        append(&mut cluster.http(1), TOPIC, partition, "without").unwrap().unwrap();
+    }
+    expected += 1;
+    sleep(Duration::from_millis(1500));
+    cluster.restart(3);
+    sleep(Duration::from_millis(5000));
+    everywhere(&cluster, &mut expected);
+}
+
+#[test]
+fn a_leader_that_hears_nobody_for_a_while_loses_no_order() {
+    let cluster = Cluster::start(3);
+    create_topic(&mut cluster.http(1), TOPIC, 1);
+    append(&mut cluster.http(1), TOPIC, 0, "first").unwrap().unwrap();
+    let leader = agreed_leader(&cluster, TOPIC, 0);
+    let others: Vec<u64> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..16)
+        .map(|number| {
+            let (address, stop) = (cluster.address(leader), stop.clone());
+            spawn(move || {
+                let mut http = Http::new(&address);
+                let mut acknowledged = Vec::new();
+                while !stop.load(SeqCst) {
+                    let value = format!("{number}-{:05}", acknowledged.len());
+                    let offset = append(&mut http, TOPIC, 0, &value).unwrap().expect("a pause, not an error");
+                    acknowledged.push((value, offset));
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    // Longer than its lease, and mostly shorter than what deposes it.
+    for pause_ms in [1100, 1300, 900] {
+        sleep(Duration::from_millis(400));
+        others.iter().for_each(|id| cluster.pause(*id));
+        sleep(Duration::from_millis(pause_ms));
+        others.iter().for_each(|id| cluster.resume(*id));
+    }
+    sleep(Duration::from_millis(500));
+    stop.store(true, SeqCst);
+    let acknowledged: Vec<Vec<(String, u64)>> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+    let records = read_all(&mut cluster.http(others[0]), TOPIC, 0);
+    assert_dense(&records);
+    let offsets = assert_unique(&records);
+    assert_eq!(records.len(), 1 + acknowledged.iter().map(Vec::len).sum::<usize>());
+    for writer in acknowledged {
+        assert!(writer.windows(2).all(|pair| pair[0].1 < pair[1].1));
+        for (value, offset) in writer {
+            assert_eq!(offsets[value.as_str()], offset);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Admission: which appends the leader proposes, in which order, and what their senders hear.
 
 use super::{IN_FLIGHT_BYTES_MAX, Replica};
-use crate::raft::{MachineState, Proposal, ProposeError, Reply};
+use crate::raft::{Fence, MachineState, Proposal, ProposeError, Reply};
 use crate::state::partition::{
     Applied, EntryAttributes, Identity, KeyHash, PartitionCommand, PartitionState, SequenceCheck, WriterId,
 };
@@ -78,12 +78,16 @@ pub(super) struct Admission {
     /// Keys of appends on their way, with the hash of their body.
     keys: Mutex<HashMap<(bool, KeyHash), KeyHash>>,
     in_flight_bytes: AtomicUsize,
+    /// Proposals whose end was not yet heard of.
+    in_flight: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Ordered {
     /// The term that the rest is about; appends of an earlier one are not on their way any more.
     term: Term,
+    /// Closed once a proposal was refused within the term: then the rest is wrong, since it counts on that one.
+    fence: Fence,
     /// Offset of the next append: the applied end and everything on its way.
     next_offset: Offset,
     /// Next sequence number of each writer with appends in this term.
@@ -122,7 +126,9 @@ impl Replica {
         match verdict {
             Verdict::Propose => self.propose(&mut ordered, append, done).await,
             Verdict::Answer(answer) => done(answer),
-            Verdict::AwaitSame => self.answer_when_applied(ordered.term, append.identity, done),
+            Verdict::AwaitSame => {
+                self.answer_when_applied(ordered.term, ordered.fence.clone(), append.identity, done);
+            }
             Verdict::AwaitOffset(offset, error) => self.answer_when_committed(ordered.term, offset, error, done),
         }
     }
@@ -130,21 +136,28 @@ impl Replica {
     /// The term in which this replica leads and is ready, with `ordered` made for it.
     async fn ready_term(&self, ordered: &mut Ordered) -> Result<Term, AppendError> {
         let Some(term) = self.group.leading() else { return Err(self.not_leader()) };
-        if ordered.term == term {
+        let same_term = ordered.term == term;
+        if same_term && !ordered.fence.is_closed() {
             return Ok(term);
         }
         let deadline = Instant::now() + READY_PATIENCE;
         let mut applied = self.group.applied();
         loop {
             let now = *applied.borrow_and_update();
-            if now.last.is_some_and(|last| last.term >= term) {
-                *ordered = Ordered { term, next_offset: now.high_watermark, next_sequences: HashMap::new() };
+            // Within a term the applied state is all there is only once nothing is on its way any more.
+            let settled = !same_term || self.admission.in_flight.load(Ordering::SeqCst) == 0;
+            if settled && now.last.is_some_and(|last| last.term >= term) {
+                let next_offset = self.group.applied_now().high_watermark;
+                *ordered = Ordered { term, next_offset, ..Ordered::default() };
                 self.admission.keys.lock().clear();
                 return Ok(term);
             }
-            if tokio::time::timeout_at(deadline, applied.changed()).await.is_err() {
+            if Instant::now() >= deadline {
                 return Err(AppendError::NotReady);
             }
+            // What is settled by a refusal shows in no applied entry, so look again now and then.
+            let step = (Instant::now() + Duration::from_millis(5)).min(deadline);
+            let _ = tokio::time::timeout_at(step, applied.changed()).await;
             if self.group.leading() != Some(term) {
                 return Err(self.not_leader());
             }
@@ -233,6 +246,7 @@ impl Replica {
         }
         ordered.next_offset = end;
         self.admission.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.admission.in_flight.fetch_add(1, Ordering::SeqCst);
         let attributes = EntryAttributes { appended_at_ms: self.clock.now_ms(), identity: append.identity };
         let entry = DataEntry {
             base_offset: None,
@@ -243,22 +257,30 @@ impl Replica {
         };
         let done = if append.acks == Acks::All { done } else { self.answer_when_flushed(term, base_offset, end, done) };
         let replica = self.clone();
+        let fence = ordered.fence.clone();
+        let proposal = Proposal::Fenced(entry, fence.clone());
         let settled = Box::new(move |result: Result<(crate::types::LogId, Reply), ProposeError>| {
+            if matches!(result, Err(ProposeError::NotLeader(_))) {
+                fence.close();
+            }
             replica.settle(bytes, &append.identity);
             done(match result {
                 Ok((_, Reply::Partition(Applied::Records { base_offset: stamped }))) => {
                     assert_eq!(stamped, base_offset, "an append gets the offset that admission foresaw");
                     Ok(Appended { base_offset, replayed: None })
                 }
+                // An append before it was refused, so it became a blank entry.
+                Ok((_, Reply::Nothing | Reply::Partition(Applied::Nothing))) => Err(AppendError::NotReady),
                 Ok((_, other)) => unreachable!("a data entry is answered with its records, not with {other:?}"),
                 Err(ProposeError::NotLeader(leader)) => Err(AppendError::NotLeader { leader, term }),
                 Err(ProposeError::Unknown) => Err(AppendError::Unknown),
             });
         });
-        self.group.propose(term, Proposal::Data(entry), settled).await;
+        self.group.propose(term, proposal, settled).await;
     }
 
     fn settle(&self, bytes: usize, identity: &Identity) {
+        self.admission.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.admission.in_flight_bytes.fetch_sub(bytes, Ordering::Relaxed);
         if let Identity::Key { client, key, .. } = identity {
             self.admission.keys.lock().remove(&(*client, *key));
@@ -294,7 +316,7 @@ impl Replica {
     }
 
     /// Answers a repeated append once the first one is applied.
-    fn answer_when_applied(self: &Arc<Self>, term: Term, identity: Identity, done: AppendDone) {
+    fn answer_when_applied(self: &Arc<Self>, term: Term, fence: Fence, identity: Identity, done: AppendDone) {
         let replica = self.clone();
         self.tasks.spawn("append-repeated", OnPanic::Log, async move {
             let deadline = Instant::now() + PARKED_MAX;
@@ -304,7 +326,7 @@ impl Replica {
                 if let Some(answer) = replica.applied_answer(&identity) {
                     return done(answer);
                 }
-                if replica.group.leading() != Some(term) {
+                if replica.group.leading() != Some(term) || fence.is_closed() {
                     return done(Err(AppendError::Unknown));
                 }
                 // A change of leadership shows in no applied entry, so look again now and then.

@@ -77,6 +77,9 @@ pub struct Group {
     activity: Mutex<Activity>,
 }
 
+/// How long a write waits for a quorum to answer a leader that just woke.
+const WAKE_PATIENCE: Duration = Duration::from_millis(200);
+
 fn raft_config(group: GroupId, timing: &RaftTiming) -> Config {
     Config {
         cluster_name: format!("group-{group}"),
@@ -145,7 +148,12 @@ impl Group {
     /// Proposes, if this replica still leads in `term`. Back once the proposal stands in the group's queue, in the
     /// order of calls; `done` hears the rest.
     pub async fn propose(&self, term: Term, proposal: Proposal, done: ProposeDone) {
-        self.touch();
+        if self.touch() {
+            // Nobody heard of this leader while the group slept, and openraft refuses writes of a leader that has not
+            // heard of a quorum lately.
+            let asked = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+            let _ = tokio::time::timeout(WAKE_PATIENCE, asked).await;
+        }
         let callback = Callback::new(move |result: openraft::raft::ClientWriteResult<TypeConfig>| {
             done(match result {
                 Ok(response) => Ok((log_id(&response.log_id), response.data)),
@@ -319,15 +327,17 @@ impl Group {
         }
     }
 
-    /// Notes a use and wakes the group.
-    pub fn touch(&self) {
+    /// Notes a use and wakes the group; true if it was asleep.
+    pub fn touch(&self) -> bool {
         let mut activity = self.activity.lock();
         activity.uses += 1;
         activity.last_used = Instant::now();
-        if !activity.awake {
+        let was_asleep = !activity.awake;
+        if was_asleep {
             activity.awake = true;
             self.set_running(true);
         }
+        was_asleep
     }
 
     /// Whether it ticks.

@@ -19,7 +19,7 @@ pub use group::{Group, Leadership, ProposeDone, ProposeError, RaftTiming};
 pub use log_store::FlushedEnd;
 pub use machine::{AppliedTo, MachineState};
 pub use registry::{Directory, Groups, OpenError};
-pub use types::{Proposal, Reply};
+pub use types::{Fence, Proposal, Reply};
 pub use wire::{KIND_END, group_of, joined_payload};
 
 /// Decodes any message as each of those that Raft knows; what the fuzz target of messages runs.

@@ -301,7 +301,9 @@ impl Groups {
             match life {
                 Liveness::Gone if leader == Some(node) => group.leader_gone(node, &alive).await,
                 // Perhaps only this node does not hear it: the group's own timeouts and pre-votes decide.
-                Liveness::Silent if leader == Some(node) => group.touch(),
+                Liveness::Silent if leader == Some(node) => {
+                    group.touch();
+                }
                 // It may lack what was written meanwhile.
                 Liveness::Alive if leader == Some(self.inner.node_id) && group.voters().contains(&node) => {
                     group.touch();

@@ -13,6 +13,8 @@ use openraft::{EntryPayload, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Ties openraft's parameters together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,17 +49,49 @@ pub(super) type Vote = openraft::impls::Vote<leader_id_std::LeaderId<u64, u64>>;
 pub(super) type Membership = openraft::Membership<u64, ()>;
 pub(super) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, u64, ()>;
 
+/// Ties proposals together that count on each other's places: once one of them was refused, those behind it that were
+/// not yet appended become blank entries.
+///
+/// openraft refuses a proposal whose leader has not heard of a quorum lately, and may take the next one, in the same
+/// term. A record that was to stand behind the refused one would then stand in its place. The fence is closed where
+/// the refusal is heard, which is before openraft looks at the next proposal, and looked at where entries go into the
+/// log, which is the only place that replicas and the state machine read them from.
+#[derive(Clone, Debug, Default)]
+pub struct Fence(Arc<AtomicBool>);
+
+impl Fence {
+    pub fn close(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl PartialEq for Fence {
+    fn eq(&self, other: &Fence) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Fence {}
+
 /// What a leader proposes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proposal {
     Data(DataEntry),
+    /// Data that counts on its place. Its reply is that of a blank entry if it became one.
+    Fenced(DataEntry, Fence),
     Command(Bytes),
 }
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Proposal::Data(data) => write!(f, "{} records in {} bytes", data.record_count, data.batches.len()),
+            Proposal::Data(data) | Proposal::Fenced(data, _) => {
+                write!(f, "{} records in {} bytes", data.record_count, data.batches.len())
+            }
             Proposal::Command(bytes) => write!(f, "a command of {} bytes", bytes.len()),
         }
     }
@@ -129,7 +163,8 @@ pub(super) fn to_log_entry(entry: Entry) -> LogEntry {
         EntryPayload::Blank => Payload::Blank,
         EntryPayload::Membership(membership) => Payload::Membership(encode(&MembershipBytes::of(&membership)).into()),
         EntryPayload::Normal(Proposal::Command(bytes)) => Payload::Command(bytes),
-        EntryPayload::Normal(Proposal::Data(data)) => Payload::Data(data),
+        EntryPayload::Normal(Proposal::Fenced(_, fence)) if fence.is_closed() => Payload::Blank,
+        EntryPayload::Normal(Proposal::Data(data) | Proposal::Fenced(data, _)) => Payload::Data(data),
     };
     LogEntry { id, payload }
 }
