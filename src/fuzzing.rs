@@ -17,8 +17,11 @@ use crate::transport::Message;
 use crate::types::{Offset, PartitionId, TopicId};
 use bytes::Bytes;
 
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
 /// Names and functions of all targets.
-pub const TARGETS: [(&str, fn(&[u8])); 11] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("record_check", record_check),
     ("record_sealed", record_sealed),
     ("record_iterate", record_iterate),
