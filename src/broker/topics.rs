@@ -94,12 +94,19 @@ impl Broker {
             return Ok(topic);
         }
         topic_config::check_name(name)?;
+        if !self.inner.parts.controller.await_caught_up(deadline).await {
+            let reason = "this node has just started and does not know all topics yet".to_string();
+            return Err(TopicError::Unavailable { reason, retry_after_ms: 500 });
+        }
         if auto_create && self.inner.config.auto_create_topics {
             let request = CreateTopic { name: name.to_string(), ..CreateTopic::default() };
             return match self.create_topic(request, deadline).await {
                 Err(TopicError::Exists(_)) => self.await_topic(name, deadline).await.ok_or_else(|| unknown(name)),
                 created => created,
             };
+        }
+        if let Some(topic) = self.topic(name) {
+            return Ok(topic);
         }
         self.catch_up(deadline.min(Instant::now() + UNKNOWN_PATIENCE)).await;
         self.topic(name).ok_or_else(|| unknown(name))

@@ -286,6 +286,12 @@ impl Broker {
             check("registered", registered, "this node is registered", "this node is not registered yet".into()),
             check("controller", leader.is_some(), "the meta group has a leader", "the meta group has no leader".into()),
             check(
+                "catalog",
+                parts.controller.is_caught_up(),
+                "the topics are known",
+                "the topics are not all known yet".into(),
+            ),
+            check(
                 "storage",
                 latched.is_none() && failed.is_empty(),
                 "storage takes writes",

@@ -28,7 +28,9 @@ pub fn install(config: &LogConfig) -> Result<(), Failure> {
 /// below `info` only, or where directives ask for it.
 fn directives(level: &str) -> String {
     match level.trim().to_ascii_lowercase().as_str() {
-        plain @ ("error" | "warn" | "info") => format!("{plain},openraft=error,openraft::raft=off"),
+        plain @ ("error" | "warn" | "info") => {
+            format!("{plain},openraft=error,openraft::raft=off,openraft::core::heartbeat=off")
+        }
         _ => level.to_owned(),
     }
 }

@@ -60,6 +60,10 @@ struct Inner {
     image: watch::Sender<Arc<MetaImage>>,
     /// Set once this node may take part in the meta group.
     meta: Mutex<Option<Arc<Group>>>,
+    /// The end of this node's meta log when the process started: what it knew before, it must know again.
+    known_before: Mutex<Option<LogIndex>>,
+    /// The meta entry up to which the image is complete (entries that change nothing count, too).
+    followed: Mutex<Option<LogIndex>>,
 }
 
 /// The controller's part on this node. Cheap to clone.
@@ -86,8 +90,20 @@ impl Controller {
         members: BTreeMap<NodeId, String>,
     ) -> Controller {
         let image = watch::Sender::new(Arc::new(MetaImage::default()));
-        let meta = Mutex::new(None);
-        Controller { inner: Arc::new(Inner { node_id, store, groups, transport, tasks, random, members, image, meta }) }
+        let inner = Inner {
+            node_id,
+            store,
+            groups,
+            transport,
+            tasks,
+            random,
+            members,
+            image,
+            meta: Mutex::default(),
+            known_before: Mutex::default(),
+            followed: Mutex::default(),
+        };
+        Controller { inner: Arc::new(inner) }
     }
 
     /// The catalog as this node knows it.
@@ -113,6 +129,7 @@ impl Controller {
     /// Opens the meta group and follows it. Called once this node may take part.
     async fn take_part(&self) -> Result<(), String> {
         let meta = self.inner.groups.open(META_GROUP).await.map_err(|error| error.to_string())?;
+        *self.inner.known_before.lock() = meta.log.state().last.map(|last| last.index);
         *self.inner.meta.lock() = Some(meta.clone());
         let controller = self.clone();
         self.inner.tasks.spawn("follow-meta", OnPanic::StopNode, async move { controller.follow(meta).await });
@@ -123,7 +140,7 @@ impl Controller {
         let stopping = self.inner.tasks.stopping();
         let mut applied = meta.applied();
         loop {
-            applied.borrow_and_update();
+            let upto = applied.borrow_and_update().last.map(|last| last.index);
             let image = meta.with_state(|state| match state {
                 MachineState::Meta(meta) => meta.image(),
                 MachineState::Partition(_) => unreachable!("the meta group has the meta group's state"),
@@ -133,11 +150,34 @@ impl Controller {
                 *known = image;
                 news
             });
+            *self.inner.followed.lock() = upto;
             tokio::select! {
                 () = stopping.cancelled() => return,
                 changed = applied.changed() => if changed.is_err() { return },
             }
         }
+    }
+
+    /// Whether the image shows all that this node knew before it was started again. Until then, what is not in it may
+    /// exist all the same. (Entries that were cut off meanwhile, since they were never committed, are not waited for.)
+    pub fn is_caught_up(&self) -> bool {
+        let Some(meta) = self.meta() else { return false };
+        let last = meta.log.state().last.map(|last| last.index);
+        let followed = *self.inner.followed.lock();
+        self.image().cluster_id().is_some() && followed >= last.min(*self.inner.known_before.lock())
+    }
+
+    /// Waits for `is_caught_up`; gives up at the deadline.
+    pub async fn await_caught_up(&self, deadline: Instant) -> bool {
+        let mut image = self.inner.image.subscribe();
+        while !self.is_caught_up() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            // Not all that it rests on is told of.
+            let _ = tokio::time::timeout(Duration::from_millis(20), image.changed()).await;
+        }
+        true
     }
 
     /// Waits until this node's image shows what was applied at `index`.

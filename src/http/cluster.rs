@@ -140,10 +140,7 @@ async fn livez(RawQuery(raw): RawQuery) -> Answer {
 
 async fn readyz(State(app): State<AppState>, RawQuery(raw): RawQuery) -> Answer {
     let verbose = Query::parse(raw.as_deref(), &["verbose"])?.flag("verbose")?;
-    let mut checks = app.broker.readiness().await;
-    let stopping = app.tasks.stopping().is_cancelled();
-    let detail = if stopping { "the node is stopping" } else { "the node is not stopping" };
-    checks.push(ReadyCheck { name: "stopping", ok: !stopping, detail: detail.to_owned() });
+    let checks = app.broker.readiness().await;
     readiness(&checks, verbose)
 }
 

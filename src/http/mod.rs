@@ -38,6 +38,7 @@ pub mod produce;
 pub mod produce_answer;
 pub mod produce_plan;
 pub mod produce_request;
+pub mod produce_sticky;
 pub mod query;
 pub mod render;
 pub mod render_scan;
@@ -103,6 +104,8 @@ pub struct App {
     pub tasks: Tasks,
     pub config: HttpConfig,
     pub bodies: body::Bodies,
+    /// Where records without key and partition go.
+    pub sticky: produce_sticky::Sticky,
 }
 
 /// The shared state of the routes.
@@ -111,7 +114,7 @@ pub type AppState = Arc<App>;
 /// All routes of the node.
 pub fn router(broker: Broker, tasks: Tasks, config: HttpConfig) -> Router {
     let bodies = body::Bodies::new(config.clone(), tasks.clone());
-    let app = Arc::new(App { broker, tasks, config, bodies });
+    let app = Arc::new(App { sticky: produce_sticky::Sticky::new(&broker), broker, tasks, config, bodies });
     Router::new()
         .merge(produce::routes())
         .merge(fetch::routes())

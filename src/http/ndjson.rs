@@ -204,9 +204,9 @@ impl Stream {
     }
 
     fn begin_run(&mut self) {
-        let partitions = self.spread.topic.assignments.len() as u64;
+        let topic = &self.spread.topic;
+        self.spread.keyless = self.app.sticky.batch(topic.id, topic.assignments.len() as u32);
         self.spread.now_ms = self.app.broker.now_ms();
-        self.spread.keyless = PartitionId(self.app.broker.random_below(partitions) as u32);
         self.run = Run { plan: Plan::new(), bytes: 0, first_line: self.lines.complete() + 1 };
     }
 

@@ -8,19 +8,17 @@
 
 use super::json_record::{self, RecordView};
 use super::path::{PartitionPath, TopicPath};
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::produce_answer::{self, Outcome};
 use super::produce_plan::{BATCH_BYTES_MAX, Plan, Spread};
-use super::produce_request::{self as request, Form, Options, ValueHeaders};
+use super::produce_request::{self as asking, Form, Options, ValueHeaders};
 use super::{Answer, App, AppState, body, errors, ndjson};
 use crate::broker::{IdempotencyKey, Produce, ProduceError, ProduceRecords, TopicView};
 use crate::record::{self, BatchError, BatchInfo, Limits};
 use crate::types::{Acks, PartitionId};
 use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header;
-use axum::http::request::Parts;
 use axum::routing::post;
 use bytes::Bytes;
 use futures::future::join_all;
@@ -34,17 +32,16 @@ pub fn routes() -> Router<AppState> {
         .route("/v1/topics/{topic}/partitions/{partition}/records", post(to_partition))
 }
 
-async fn to_topic(State(app): State<AppState>, TopicPath(topic): TopicPath, parts: Parts, body: Body) -> Answer {
-    produce(app, topic, None, parts, body).await
+async fn to_topic(State(app): State<AppState>, TopicPath(topic): TopicPath, request: Request) -> Answer {
+    produce(app, topic, None, request).await
 }
 
 async fn to_partition(
     State(app): State<AppState>,
     PartitionPath(topic, partition): PartitionPath,
-    parts: Parts,
-    body: Body,
+    request: Request,
 ) -> Answer {
-    produce(app, topic, Some(partition), parts, body).await
+    produce(app, topic, Some(partition), request).await
 }
 
 /// A produce request as it was asked, checked but for its body.
@@ -58,16 +55,17 @@ pub struct Asked {
     value: ValueHeaders,
 }
 
-async fn produce(app: AppState, topic: String, partition: Option<PartitionId>, parts: Parts, body: Body) -> Answer {
+async fn produce(app: AppState, topic: String, partition: Option<PartitionId>, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    let form = request::form(headers, partition, parts.uri.path())?;
-    let options = request::options(parts.uri.query(), form)?;
-    let key = request::idempotency_key(headers, form)?;
-    let value = request::value_headers(headers, form)?;
+    let form = asking::form(headers, partition, parts.uri.path())?;
+    let options = asking::options(parts.uri.query(), form)?;
+    let key = asking::idempotency_key(headers, form)?;
+    let value = asking::value_headers(headers, form)?;
     let deadline = Instant::now() + options.timeout;
     let asked = Asked { topic, partition, options, deadline, form, key, value };
     if let (Some(expected), None, Form::Value) = (asked.options.expected_offset, partition, form) {
-        return Err(request::expected_offset_needs_partition(expected));
+        return Err(asking::expected_offset_needs_partition(expected));
     }
     let known = app.broker.topic(&asked.topic);
     if let Some(topic) = &known {
@@ -83,6 +81,12 @@ async fn produce(app: AppState, topic: String, partition: Option<PartitionId>, p
         return ndjson::stream(app, asked, topic, (body, encoding), expects).await;
     }
     let body = body::collect(&app, headers, body).await?;
+    if body.is_empty() && form == Form::Value && !headers.contains_key(header::CONTENT_TYPE) {
+        return Err(Problem::new(
+            &problem::BAD_REQUEST,
+            "the request has neither a body nor a Content-Type; send {\"records\": […]} with -H 'Content-Type: application/json', or add -H 'Content-Type: application/octet-stream' if an empty value is meant",
+        ));
+    }
     let topic = match known {
         Some(topic) => topic,
         None => {
@@ -128,10 +132,10 @@ fn check_without_topic(asked: &Asked, body: &Bytes) -> Result<(), Problem> {
 async fn produce_records(app: &App, asked: Asked, topic: Arc<TopicView>, body: Bytes) -> Answer {
     let partitions = topic.assignments.len() as u32;
     let key =
-        asked.key.as_ref().map(|key| request::hashed(key.clone(), asked.partition, asked.form, &asked.value, &body));
+        asked.key.as_ref().map(|key| asking::hashed(key.clone(), asked.partition, asked.form, &asked.value, &body));
     let home = key.as_ref().map(|key| app.broker.home_partition(&topic, &key.key));
     let mut spread = Spread {
-        keyless: home.unwrap_or_else(|| PartitionId(app.broker.random_below(u64::from(partitions)) as u32)),
+        keyless: home.unwrap_or_else(|| app.sticky.request(topic.id, partitions, body.len())),
         topic,
         fixed: asked.partition,
         key_partitions: partitions,
@@ -142,7 +146,7 @@ async fn produce_records(app: &App, asked: Asked, topic: Arc<TopicView>, body: B
     if let Some(expected) = asked.options.expected_offset
         && (!plan.all_explicit || plan.parts.len() != 1)
     {
-        return Err(request::expected_offset_needs_partition(expected));
+        return Err(asking::expected_offset_needs_partition(expected));
     }
     let mut claimed = false;
     if let Some(key) = &key
@@ -232,8 +236,7 @@ fn outcome(
 ) -> Outcome {
     match result {
         Ok(produced) => Outcome::Written {
-            // Only acks=0 has none, and that is answered without offsets.
-            base_offset: produced.base_offset.unwrap_or_default(),
+            base_offset: produced.base_offset,
             default_timestamp_ms: if produced.replayed { produced.default_timestamp_ms } else { spread.now_ms },
         },
         Err(error) => Outcome::Refused(errors::produce(error, &topic.name, partition)),
@@ -258,7 +261,7 @@ fn worst(
 }
 
 async fn produce_batches(app: &App, asked: Asked, topic: Arc<TopicView>, body: Bytes) -> Answer {
-    // The path has it: `request::form` lets batches through only with a partition.
+    // The path has it: `asking::form` lets batches through only with a partition.
     let partition = asked.partition.unwrap_or_default();
     let limit = topic.effective.max_message_bytes as usize;
     let infos = if body.len() > CHECK_INLINE_BYTES_MAX {
@@ -269,7 +272,7 @@ async fn produce_batches(app: &App, asked: Asked, topic: Arc<TopicView>, body: B
     };
     let record_count: u32 = infos.iter().map(|info| info.record_count).sum();
     let timestamp_ms_max = infos.iter().map(|info| info.timestamp_ms_max).max().unwrap_or_default();
-    let key = asked.key.map(|key| request::hashed(key, asked.partition, asked.form, &asked.value, &body));
+    let key = asked.key.map(|key| asking::hashed(key, asked.partition, asked.form, &asked.value, &body));
     let claimed = match &key {
         Some(key) if app.broker.home_partition(&topic, &key.key) != partition => {
             let first = app.broker.claim_idempotency_key(&topic, key, asked.deadline).await;

@@ -10,7 +10,11 @@ use axum::response::Response;
 /// What became of the records of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    Written { base_offset: Offset, default_timestamp_ms: i64 },
+    /// Without an offset where the request asked not to wait for one.
+    Written {
+        base_offset: Option<Offset>,
+        default_timestamp_ms: i64,
+    },
     Refused(Problem),
 }
 
@@ -68,8 +72,10 @@ pub fn records(placed: &[Placed], parts: &[(PartitionId, Outcome)], replayed: bo
         push_number(&mut body, partition.0);
         match outcome {
             Outcome::Written { base_offset, default_timestamp_ms } => {
-                body.extend_from_slice(b",\"offset\":");
-                push_number(&mut body, base_offset.0 + taken[part]);
+                if let Some(base_offset) = base_offset {
+                    body.extend_from_slice(b",\"offset\":");
+                    push_number(&mut body, base_offset.0 + taken[part]);
+                }
                 body.extend_from_slice(b",\"timestamp_ms\":");
                 push_number(&mut body, placed.timestamp_ms.unwrap_or(*default_timestamp_ms));
                 taken[part] += 1;
@@ -124,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn records_come_in_the_order_sent() {
         let placed = [(0, None), (1, Some(7)), (0, Some(9))].map(|(part, timestamp_ms)| Placed { part, timestamp_ms });
-        let written = |base| Outcome::Written { base_offset: Offset(base), default_timestamp_ms: 5 };
+        let written = |base| Outcome::Written { base_offset: Some(Offset(base)), default_timestamp_ms: 5 };
         let parts = [(PartitionId(3), written(10)), (PartitionId(1), written(20))];
         let (status, body) = text(records(&placed, &parts, false)).await;
         assert_eq!(status, 200);

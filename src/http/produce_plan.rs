@@ -166,3 +166,77 @@ fn disagrees(spread: &Spread, place: usize, asked: PartitionId, fixed: Partition
     .with("field", pointer(spread, place, "partition"))
     .with("partition", asked.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::TopicConfig;
+    use crate::types::{NodeId, TopicId};
+
+    fn spread(partitions: usize, fixed: Option<u32>) -> Spread {
+        let topic = TopicView {
+            name: "t".to_owned(),
+            id: TopicId::default(),
+            replication_factor: 1,
+            partitions_at_create: partitions as u32,
+            assignments: vec![vec![NodeId(1)]; partitions],
+            config: Default::default(),
+            effective: TopicConfig { max_message_bytes: 100 },
+        };
+        Spread {
+            topic: Arc::new(topic),
+            fixed: fixed.map(PartitionId),
+            key_partitions: partitions as u32,
+            keyless: PartitionId(2),
+            now_ms: 1000,
+            listed: true,
+        }
+    }
+
+    fn record<'a>(partition: Option<u32>, key: Option<&'a [u8]>, value: &'a [u8]) -> RecordView<'a> {
+        RecordView { partition, timestamp_ms: None, key, value: Some(value), headers: &[] }
+    }
+
+    #[test]
+    fn records_go_by_number_then_key_then_to_the_keyless_one() {
+        let spread = spread(40, None);
+        let mut plan = Plan::new();
+        plan.add(&spread, 0, record(Some(7), Some(b"k"), b"1")).unwrap();
+        assert!(plan.all_explicit && !plan.by_key);
+        plan.add(&spread, 1, record(None, None, b"2")).unwrap();
+        plan.add(&spread, 2, RecordView { timestamp_ms: Some(5), ..record(None, Some(b"k"), b"3") }).unwrap();
+        plan.add(&spread, 3, record(Some(7), None, b"4")).unwrap();
+        assert!(!plan.all_explicit && plan.by_key);
+        let partitions: Vec<PartitionId> = plan.parts.iter().map(|part| part.partition).collect();
+        assert_eq!(partitions, [PartitionId(7), PartitionId(2), partition_for_key(b"k", 40)]);
+        let placed: Vec<(u32, Option<i64>)> =
+            plan.placed.iter().map(|placed| (placed.part, placed.timestamp_ms)).collect();
+        assert_eq!(placed, [(0, None), (1, None), (2, Some(5)), (0, None)]);
+        assert_eq!((plan.parts[0].set.len(), plan.parts[0].set.timestamp_ms(1)), (2, 1000));
+        assert_eq!(plan.parts[2].set.timestamp_ms(0), 5);
+        // Many partitions are found by another way than few.
+        for round in 0..3 {
+            for partition in 0..40 {
+                plan.add(&spread, 0, record(Some(partition), None, b"x")).unwrap();
+            }
+            assert_eq!((plan.parts.len(), plan.parts[0].set.len()), (40, 3 + round));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_the_topic_is_refused() {
+        let mut plan = Plan::new();
+        let problem = plan.add(&spread(3, None), 4, record(Some(3), None, b"x")).unwrap_err();
+        assert_eq!(
+            (problem.kind().name, problem.member("field").unwrap().as_str()),
+            ("unknown-partition", Some("/records/4/partition"))
+        );
+        let problem = plan.add(&spread(3, Some(1)), 4, record(Some(2), None, b"x")).unwrap_err();
+        assert_eq!(problem.kind(), &problem::BAD_FIELD);
+        plan.add(&spread(3, Some(1)), 4, record(Some(1), None, &[0; 100])).unwrap();
+        let problem = plan.add(&spread(3, Some(1)), 5, record(None, Some(b"k"), &[0; 100])).unwrap_err();
+        assert_eq!((problem.kind().name, problem.member("limit").unwrap().as_u64()), ("record-too-large", Some(100)));
+        assert!(problem.detail().contains("max.message.bytes"), "{problem}");
+        assert_eq!(plan.placed.len(), 1, "what is refused is not in the plan");
+    }
+}

@@ -264,7 +264,8 @@ async fn wait_for_records<F: Fetcher>(fetcher: &F, options: &Options, lane: Lane
     loop {
         let request = options.fetch(lane.partition, ReadFrom::Offset(lane.next), options.piece_bytes, PARK_MS);
         let pause_ms = match fetcher.fetch(request).await {
-            Ok(fetched) if fetched.batches.is_empty() => continue,
+            // The whole wait is over, mostly; where it is not, this must not become a busy loop.
+            Ok(fetched) if fetched.batches.is_empty() => 20,
             Ok(fetched) => return Ok(fetched),
             Err(FetchError::Unavailable { retry_after_ms, .. } | FetchError::Overloaded { retry_after_ms, .. }) => {
                 retry_after_ms.clamp(50, 1000)

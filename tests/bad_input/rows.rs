@@ -229,6 +229,7 @@ fn request_headers() -> Vec<Row> {
         key("a long Idempotency-Key", &long, "1 to 128"),
         key("an Idempotency-Key with a blank", "a b", "visible"),
         row("two Idempotency-Keys", request("POST", RECORDS, &[JSON, ("idempotency-key", "a"), ("idempotency-key", "b")], GOOD), 400, "bad-header", "more than once"),
+        row("neither a body nor a type", request("POST", RECORDS, &[], b""), 400, "bad-request", "empty value"),
         row("an Idempotency-Key with a stream", request("POST", RECORDS, &[NDJSON, ("idempotency-key", "a")], b"{\"value\":1}\n"), 400, "bad-header", "ndjson"),
         row("two Content-Types", request("POST", RECORDS, &[JSON, JSON], GOOD), 400, "bad-header", "more than once"),
         value("a misspelt Balsa-Key", ("balsa-kye", "a"), "Balsa-Key"),

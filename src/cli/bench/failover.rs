@@ -99,7 +99,7 @@ async fn round(cluster: &mut LocalCluster, topic: &str, connections: u16) -> Res
     let writers = join_all((0..usize::from(connections)).map(|number| write(&survivors, number, topic, &watch)));
     let kill = async {
         tokio::time::sleep(BEFORE).await;
-        cluster.kill(leader)?;
+        let killed_pid = cluster.kill(leader)?;
         watch.borrow_mut().killed = Some(Instant::now());
         let deadline = Instant::now() + ROUND_TIME_MAX;
         // Those that were under way may still be acknowledged by the others: what counts is that it goes on.
@@ -110,14 +110,17 @@ async fn round(cluster: &mut LocalCluster, topic: &str, connections: u16) -> Res
         while !goes_on() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        if goes_on() { Ok(()) } else { Err(Failure::failed("no record was acknowledged after a leader was killed")) }
+        if goes_on() {
+            Ok(killed_pid)
+        } else {
+            Err(Failure::failed("no record was acknowledged after a leader was killed"))
+        }
     };
-    tokio::select! {
+    let killed_pid = tokio::select! {
         outcome = kill => outcome?,
         _ = writers => return Err(Failure::failed("the writers ended early")),
-    }
-    cluster.seen_lost(leader).await?;
-    cluster.all_ready().await?;
+    };
+    cluster.replaced(killed_pid).await?;
     Ok(watch.into_inner())
 }
 

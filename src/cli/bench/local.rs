@@ -86,28 +86,20 @@ impl LocalCluster {
         target_of(self.nodes().iter().filter(|node| node.node_id != node_id))
     }
 
-    /// Kills a node without warning.
-    pub fn kill(&self, node_id: u64) -> Result<(), Failure> {
+    /// Kills a node without warning; gives its process, for telling it from the next one.
+    pub fn kill(&self, node_id: u64) -> Result<i32, Failure> {
         let nodes = self.nodes();
         let node = nodes.iter().find(|node| node.node_id == node_id).expect("only nodes of this cluster are killed");
-        signal(node.pid, rustix::process::Signal::KILL)
+        signal(node.pid, rustix::process::Signal::KILL)?;
+        Ok(node.pid)
     }
 
-    /// Waits until every node is ready (again).
-    pub async fn all_ready(&mut self) -> Result<(), Failure> {
-        let all_ready = self.nodes.wait_for(|nodes| nodes.iter().all(|node| node.ready));
-        match tokio::time::timeout(READY_TIME_MAX, all_ready).await {
+    /// Waits until a killed process was replaced, and every node is ready.
+    pub async fn replaced(&mut self, killed_pid: i32) -> Result<(), Failure> {
+        let replaced = |nodes: &Vec<LocalNode>| nodes.iter().all(|node| node.ready && node.pid != killed_pid);
+        match tokio::time::timeout(READY_TIME_MAX, self.nodes.wait_for(replaced)).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(Failure::failed("a node did not come back")),
-        }
-    }
-
-    /// Waits until the cluster has seen that a node was lost.
-    pub async fn seen_lost(&mut self, node_id: u64) -> Result<(), Failure> {
-        let lost = self.nodes.wait_for(|nodes| nodes.iter().any(|node| node.node_id == node_id && !node.ready));
-        match tokio::time::timeout(READY_TIME_MAX, lost).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(Failure::failed("a killed node was not missed")),
+            _ => Err(Failure::failed("a killed node did not come back")),
         }
     }
 

@@ -181,7 +181,7 @@ impl Outage {
         }
         client.turn();
         self.tried += 1;
-        if self.tried % self.servers == 0 {
+        if self.tried.is_multiple_of(self.servers) {
             tokio::time::sleep(OUTAGE_PAUSE).await;
         }
         Ok(())

@@ -77,7 +77,7 @@ impl Replies {
                 self.say(&text);
             } else {
                 let failure = Failure::from(ClientError::Problem(Box::new(problem)));
-                self.last = Some(failure.reworded(&format!("{text} (the lines before it were written)")));
+                self.last = Some(failure.reworded(format!("{text} (the lines before it were written)")));
             }
         }
         if let Some(done) = reply.done {
