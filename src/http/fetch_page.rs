@@ -226,7 +226,7 @@ async fn plan_batches<F: Fetcher>(batches: &mut Batches<F>) -> Result<(Vec<Lane>
         return Ok(project(batches.source.lanes(), batches.source.current(), left));
     }
     batches.budget.bytes = bytes.min(PLANNED_BYTES_MAX);
-    let mut ahead = batches.clone();
+    let mut ahead = batches.fork();
     while ahead.next().await?.is_some() {}
     Ok((ahead.source.lanes().to_vec(), ahead.source.current()))
 }

@@ -1,8 +1,8 @@
 //! Reads partitions piece by piece: the pull-based source behind every answer that has records.
 //!
 //! Purpose: one way to walk over stored batches and records, for one partition or for all of a topic, within a bound
-//! that is fixed when the read begins (the high watermarks then), so that every read ends. Invariants: at most one
-//! fetched piece is held; offsets only rise; a record is given at most once.
+//! that is fixed when the read begins (the high watermarks then), so that every read ends. Invariants: at most two
+//! fetched pieces are held (one is given, one is fetched ahead); offsets only rise; a record is given at most once.
 //!
 //! Not here: how records look, how they are framed, and following for ever ([`super::sse`]).
 
@@ -10,6 +10,8 @@ use crate::broker::{Broker, Fetch, FetchError, Fetched, Isolation, OffsetAt, Rea
 use crate::record::{self, BatchError, Limits, Record};
 use crate::storage::StoredBatches;
 use crate::types::{Offset, PartitionId};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
@@ -21,6 +23,9 @@ pub const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of one fetch. Large enough to keep a connection busy, small enough that many slow readers fit into memory.
 pub const PIECE_BYTES: usize = 1 << 20;
+
+/// Where less than this is left to read, nothing is fetched ahead: it would be thrown away too often.
+const AHEAD_BYTES_MIN: u64 = 512 << 10;
 
 /// How long to wait for records that must be there, since the high watermark was seen beyond them: a new leader may need
 /// a moment to know that they are committed.
@@ -112,7 +117,6 @@ impl Lane {
 }
 
 /// Walks over the lanes, one after the other, each to its end.
-#[derive(Clone)]
 pub struct Source<F> {
     fetcher: F,
     options: Options,
@@ -121,6 +125,20 @@ pub struct Source<F> {
     at: usize,
     /// Fetched and not yet given; of the lane that is read now.
     ready: VecDeque<StoredBatches>,
+    /// The fetch behind `ready`, begun while that is being given.
+    ahead: Option<Ahead>,
+}
+
+/// A fetch that was begun before it is needed, and where it begins.
+struct Ahead {
+    partition: PartitionId,
+    from: Offset,
+    fetched: Begun,
+}
+
+enum Begun {
+    Done(Result<Fetched, FetchError>),
+    Running(BoxFuture<'static, Result<Fetched, FetchError>>),
 }
 
 impl<F: Fetcher> Source<F> {
@@ -128,7 +146,19 @@ impl<F: Fetcher> Source<F> {
     pub fn new(fetcher: F, mut options: Options, lanes: Vec<Lane>) -> Source<F> {
         // The quorum was asked when the ends were found; nothing behind them is read.
         options.linearizable = false;
-        Source { fetcher, options, lanes, at: 0, ready: VecDeque::new() }
+        Source { fetcher, options, lanes, at: 0, ready: VecDeque::new(), ahead: None }
+    }
+
+    /// The same read from here on, on its own.
+    fn fork(&self) -> Source<F> {
+        Source {
+            fetcher: self.fetcher.clone(),
+            options: self.options.clone(),
+            lanes: self.lanes.clone(),
+            at: self.at,
+            ready: VecDeque::new(),
+            ahead: None,
+        }
     }
 
     /// Puts in what was fetched already, for the first lane.
@@ -165,14 +195,23 @@ impl<F: Fetcher> Source<F> {
             }
             if let Some(batches) = self.ready.pop_front() {
                 if batches.next_offset() > lane.next && batches.base_offset < lane.end {
+                    if self.ready.is_empty() {
+                        let left = bytes_wanted.saturating_sub(batches.len() as u64);
+                        self.begin_ahead(lane, batches.next_offset(), left);
+                    }
                     return Ok(Some((lane, batches)));
                 }
                 continue;
             }
-            let wanted = usize::try_from(bytes_wanted).unwrap_or(usize::MAX);
-            let request = self.options.fetch(lane.partition, ReadFrom::Offset(lane.next), wanted, BEHIND_WAIT_MS);
             let in_lane = |error| ReadError { partition: Some(lane.partition), error };
-            let fetched = self.fetcher.fetch(request).await.map_err(in_lane)?;
+            let fetched = match self.ahead.take() {
+                Some(ahead) if (ahead.partition, ahead.from) == (lane.partition, lane.next) => match ahead.fetched {
+                    Begun::Done(fetched) => fetched,
+                    Begun::Running(fetch) => fetch.await,
+                },
+                _ => self.fetcher.fetch(self.behind(lane.partition, lane.next, bytes_wanted)).await,
+            };
+            let fetched = fetched.map_err(in_lane)?;
             if fetched.batches.is_empty() {
                 // Below a high watermark that was seen there are records, on every leader that may follow.
                 let reason = format!(
@@ -183,6 +222,28 @@ impl<F: Fetcher> Source<F> {
             }
             self.ready.extend(fetched.batches);
         }
+    }
+
+    /// A fetch of records that are there, since the high watermark was seen beyond them.
+    fn behind(&self, partition: PartitionId, from: Offset, bytes_wanted: u64) -> Fetch {
+        let wanted = usize::try_from(bytes_wanted).unwrap_or(usize::MAX);
+        self.options.fetch(partition, ReadFrom::Offset(from), wanted, BEHIND_WAIT_MS)
+    }
+
+    /// Begins the fetch of what follows, so that the disk or another node works while this one renders and sends.
+    fn begin_ahead(&mut self, lane: Lane, from: Offset, bytes_left: u64) {
+        self.ahead = None;
+        if from >= lane.end || bytes_left < AHEAD_BYTES_MIN {
+            return;
+        }
+        let (fetcher, request) = (self.fetcher.clone(), self.behind(lane.partition, from, bytes_left));
+        let mut fetch: BoxFuture<'static, _> = Box::pin(async move { fetcher.fetch(request).await });
+        // One poll sends the request off; whoever needs its answer polls on.
+        let fetched = match (&mut fetch).now_or_never() {
+            Some(fetched) => Begun::Done(fetched),
+            None => Begun::Running(fetch),
+        };
+        self.ahead = Some(Ahead { partition: lane.partition, from, fetched });
     }
 }
 
@@ -276,9 +337,7 @@ impl<F: Fetcher> Records<F> {
 
     /// The same read from here on, on its own: to find out where it will end.
     pub fn fork(&self) -> Records<F> {
-        let mut source = self.source.clone();
-        source.ready.clear();
-        Records { source, budget: self.budget, open: None, stopped: self.stopped }
+        Records { source: self.source.fork(), budget: self.budget, open: None, stopped: self.stopped }
     }
 
     /// Whether the budget is used up, so that nothing more comes.
@@ -321,7 +380,6 @@ impl<F: Fetcher> Records<F> {
 }
 
 /// Walks over batches as they are stored, within a budget; a batch is given whole.
-#[derive(Clone)]
 pub struct Batches<F> {
     pub source: Source<F>,
     pub budget: Budget,
@@ -331,6 +389,11 @@ pub struct Batches<F> {
 impl<F: Fetcher> Batches<F> {
     pub fn new(source: Source<F>, budget: Budget) -> Batches<F> {
         Batches { source, budget, stopped: false }
+    }
+
+    /// The same read from here on, on its own: to find out where it will end.
+    pub fn fork(&self) -> Batches<F> {
+        Batches { source: self.source.fork(), budget: self.budget, stopped: self.stopped }
     }
 
     /// The next batches; `None` at the end.
