@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long a replica waits for an election before it says that it knows no leader.
-const ELECTION_PATIENCE: Duration = Duration::from_millis(300);
+const ELECTION_PATIENCE: Duration = Duration::from_millis(2000);
 
 /// A partition's group and its replicas, the preferred leader first.
 #[derive(Clone, Debug, PartialEq, Eq)]

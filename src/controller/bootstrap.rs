@@ -149,6 +149,7 @@ impl Controller {
         let mut image = self.watch();
         let stopping = self.inner.tasks.stopping();
         let mut refusals = self.inner.transport.refusals();
+        let started = Instant::now();
         loop {
             if let Some(cluster_id) = image.borrow_and_update().cluster_id() {
                 return self.adopt(cluster_id).await;
@@ -160,7 +161,7 @@ impl Controller {
                 if let Err(error) = self.change(change, Instant::now() + Duration::from_secs(3)).await {
                     tracing::debug!(%error, "the cluster has no id yet");
                 }
-            } else if meta.leadership().leader.is_none() {
+            } else if meta.leadership().leader.is_none() && self.is_its_turn(started) {
                 meta.nudge_election().await;
             }
             if let Some((_, reason)) = refusals.borrow_and_update().iter().next() {
@@ -172,6 +173,14 @@ impl Controller {
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
         }
+    }
+
+    /// Whether this node should begin the meta group's election: a majority is heard of, and the nodes with smaller
+    /// ids have had their chance. All at once would split the votes.
+    fn is_its_turn(&self, started: Instant) -> bool {
+        let alive = self.inner.groups.alive();
+        let rank = alive.iter().position(|node| *node == self.inner.node_id).unwrap_or(0) as u32;
+        alive.len() > self.inner.members.len() / 2 && started.elapsed() >= Duration::from_millis(300) * rank
     }
 
     fn first_change(&self, heard: &BTreeMap<NodeId, Uuid>, own: Uuid) -> MetaChange {

@@ -27,6 +27,9 @@ use tokio::time::Instant;
 
 pub(super) type Raft = openraft::Raft<TypeConfig, GroupMachine>;
 
+/// Elections that a node begins because somebody waits for a leader are at least this far apart.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(1000);
+
 /// How patient groups are. Node loss is noticed by the transport first; these bounds are for what it can't see.
 #[derive(Clone, Debug)]
 pub struct RaftTiming {
@@ -61,7 +64,8 @@ struct Activity {
     last_used: Instant,
     /// Raised at each use: falling asleep compares it, so that a message in between is never slept through.
     uses: u64,
-    last_nudge: Option<Instant>,
+    /// When this node last began an election by itself.
+    last_election: Option<Instant>,
 }
 
 /// An open group. Shared.
@@ -124,7 +128,7 @@ impl Group {
         let network = NetworkFactory { group: id, transport: transport.clone() };
         let raft =
             Raft::new(node_id.0, Arc::new(config), network, store, machine).await.map_err(|error| error.to_string())?;
-        let activity = Mutex::new(Activity { awake: true, last_used: Instant::now(), uses: 0, last_nudge: None });
+        let activity = Mutex::new(Activity { awake: true, last_used: Instant::now(), uses: 0, last_election: None });
         Ok(Arc::new(Group { id, node_id, raft, log, shared, flushed, transport, tasks, activity }))
     }
 
@@ -136,6 +140,7 @@ impl Group {
         }
         let members: BTreeSet<u64> = replicas.iter().map(|node| node.0).collect();
         // Refused where a peer was first: then there is a membership, or a vote on its way, which is as good.
+        self.activity.lock().last_election = Some(Instant::now());
         match self.raft.initialize(members).await {
             Ok(()) => true,
             Err(error) => {
@@ -279,7 +284,7 @@ impl Group {
         self.await_leader(Instant::now() + patience).await;
     }
 
-    /// Asks for an election if nobody leads; at most a few times a second. A living leader is not disturbed.
+    /// Asks for an election if nobody leads; at most one in `NUDGE_INTERVAL`. A living leader is not disturbed.
     pub async fn nudge_election(&self) {
         self.touch();
         if self.leadership().leader.is_some() {
@@ -287,11 +292,11 @@ impl Group {
         }
         {
             let mut activity = self.activity.lock();
-            let lately = activity.last_nudge.is_some_and(|at| at.elapsed() < Duration::from_millis(200));
-            if lately {
+            // An election on a slow disk takes its time, and the next one would undo it.
+            if activity.last_election.is_some_and(|at| at.elapsed() < NUDGE_INTERVAL) {
                 return;
             }
-            activity.last_nudge = Some(Instant::now());
+            activity.last_election = Some(Instant::now());
         }
         let _ = self.raft.trigger().elect(true).await;
     }
@@ -304,6 +309,7 @@ impl Group {
             return;
         }
         self.touch();
+        self.activity.lock().last_election = Some(Instant::now());
         let voters: Vec<NodeId> = self.voters().into_iter().filter(|node| alive.contains(node)).collect();
         if voters.is_empty() || !voters.contains(&self.node_id) {
             return;
