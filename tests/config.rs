@@ -129,7 +129,7 @@ fn settings_must_fit_together() {
         ("[http]\nlisten = \"0.0.0.0:8082\"", "http.listen = 0.0.0.0:8082: not a loopback address"),
         ("[peer]\nlisten = \"127.0.0.1:8082\"", "peer.listen = 127.0.0.1:8082: http.listen has the same address"),
         ("[raft]\nelection_timeout_min_ms = 150", "raft.election_timeout_min_ms = 150: expected at least twice"),
-        ("[raft]\nelection_timeout_max_ms = 500", "raft.election_timeout_max_ms = 500: expected more than"),
+        ("[raft]\nelection_timeout_max_ms = 1500", "raft.election_timeout_max_ms = 1500: expected more than"),
         ("[liveness]\nsilent_after_ms = 150", "liveness.silent_after_ms = 150: expected at least twice"),
         ("[limits]\nrecord_bytes = \"9 MiB\"", "limits.record_bytes = 9437184: expected at most limits.batch_bytes"),
     ];

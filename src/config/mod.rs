@@ -212,10 +212,10 @@ impl Default for LivenessSettings {
 impl Default for RaftConfig {
     fn default() -> RaftConfig {
         RaftConfig {
-            election_timeout_min_ms: 500,
-            election_timeout_max_ms: 1000,
-            heartbeat_interval_ms: 100,
-            quiesce_after_ms: 5000,
+            election_timeout_min_ms: 1500,
+            election_timeout_max_ms: 3000,
+            heartbeat_interval_ms: 400,
+            quiesce_after_ms: 3000,
         }
     }
 }

@@ -372,3 +372,149 @@ fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &str) -> Result<T, S
     }
     bincode::deserialize(rest).map_err(|error| format!("{what}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{LogId, Term};
+    use bytes::Bytes;
+
+    /// A partition whose entries are applied one after the other.
+    #[derive(Default)]
+    struct Log {
+        state: PartitionState,
+        index: u64,
+    }
+
+    impl Log {
+        fn entry(&mut self, payload: Payload) -> Result<Applied, String> {
+            let id = LogId { term: Term(1), index: LogIndex(self.index) };
+            self.index += 1;
+            self.state.apply(&LogEntry { id, payload })
+        }
+
+        fn write(&mut self, identity: Identity, records: u32, appended_at_ms: i64) -> Result<Applied, String> {
+            let data = DataEntry {
+                base_offset: Some(self.state.high_watermark()),
+                record_count: records,
+                timestamp_ms_max: 0,
+                attributes: EntryAttributes { appended_at_ms, identity }.encode().into(),
+                batches: Bytes::new(),
+            };
+            self.entry(Payload::Data(data))
+        }
+
+        fn command(&mut self, command: &PartitionCommand) -> Applied {
+            self.entry(Payload::Command(command.encode().into())).unwrap()
+        }
+    }
+
+    fn by_writer(writer: u64, sequence: u64) -> Identity {
+        Identity::Writer { writer: WriterId(writer), sequence }
+    }
+
+    fn hash(number: u64) -> KeyHash {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        KeyHash(bytes)
+    }
+
+    fn by_key(key: u64, body: u64) -> Identity {
+        Identity::Key { client: true, key: hash(key), body: hash(body), default_timestamp_ms: 7 }
+    }
+
+    #[test]
+    fn a_writers_numbers_are_taken_in_order_and_remembered() {
+        let mut log = Log::default();
+        log.write(by_writer(1, 0), 10, 0).unwrap();
+        log.write(by_writer(2, 0), 5, 0).unwrap();
+        log.write(by_writer(1, 1), 3, 0).unwrap();
+        assert_eq!(log.state.high_watermark(), Offset(18));
+        assert_eq!(log.state.check_sequence(WriterId(1), 0), SequenceCheck::Duplicate(Offset(0)));
+        assert_eq!(log.state.check_sequence(WriterId(1), 1), SequenceCheck::Duplicate(Offset(15)));
+        assert_eq!(log.state.check_sequence(WriterId(1), 2), SequenceCheck::New);
+        assert_eq!(log.state.check_sequence(WriterId(1), 3), SequenceCheck::OutOfOrder { expected: 2 });
+        assert_eq!(log.state.check_sequence(WriterId(9), 1), SequenceCheck::OutOfOrder { expected: 0 });
+    }
+
+    #[test]
+    fn an_entry_that_breaks_an_invariant_is_an_error() {
+        let mut log = Log::default();
+        log.write(by_writer(1, 0), 1, 0).unwrap();
+        assert!(log.write(by_writer(1, 0), 1, 0).is_err(), "a number twice");
+        assert!(log.write(by_writer(1, 2), 1, 0).is_err(), "a number left out");
+        let elsewhere = DataEntry {
+            base_offset: Some(Offset(5)),
+            record_count: 1,
+            timestamp_ms_max: 0,
+            attributes: EntryAttributes { appended_at_ms: 0, identity: by_writer(2, 0) }.encode().into(),
+            batches: Bytes::new(),
+        };
+        assert!(log.entry(Payload::Data(elsewhere)).is_err(), "a hole in the offsets");
+    }
+
+    #[test]
+    fn writers_are_bounded_and_the_oldest_goes_first() {
+        let mut log = Log::default();
+        for writer in 0..WRITERS_KEPT as u64 + 1 {
+            log.write(by_writer(writer, 0), 1, 0).unwrap();
+        }
+        assert_eq!(log.state.next_sequence(WriterId(0)), None);
+        assert_eq!(log.state.next_sequence(WriterId(1)), Some(1));
+    }
+
+    #[test]
+    fn keys_are_kept_by_number_and_age() {
+        let mut log = Log::default();
+        for key in 0..CLIENT_KEYS_KEPT as u64 + 1 {
+            log.write(by_key(key, 1), 1, 1000).unwrap();
+        }
+        assert_eq!(log.state.key(true, &hash(0)), None, "the 4,096 newest are kept");
+        assert!(log.state.key(true, &hash(1)).is_some());
+        log.write(by_key(999_999, 1), 1, 1001 + CLIENT_KEY_AGE_MS_MAX).unwrap();
+        assert_eq!(log.state.key(true, &hash(4096)), None, "a day old");
+        assert!(log.state.key(true, &hash(999_999)).is_some());
+    }
+
+    #[test]
+    fn a_claim_binds_its_key_to_a_body_until_it_is_released() {
+        let mut log = Log::default();
+        let claim = |body, partitions| PartitionCommand::ClaimKey {
+            key: hash(1),
+            body: hash(body),
+            partitions,
+            appended_at_ms: 0,
+        };
+        assert_eq!(log.command(&claim(1, 3)), Applied::Claimed { partitions: 3 });
+        assert_eq!(log.command(&claim(1, 5)), Applied::Claimed { partitions: 3 }, "the first one counts");
+        assert_eq!(log.command(&claim(2, 3)), Applied::KeyConflict);
+        log.command(&PartitionCommand::ReleaseKey { key: hash(1), body: hash(1) });
+        assert_eq!(log.command(&claim(2, 4)), Applied::Claimed { partitions: 4 });
+        log.write(by_key(1, 2), 1, 0).unwrap();
+        log.command(&PartitionCommand::ReleaseKey { key: hash(1), body: hash(2) });
+        assert!(log.state.key(true, &hash(1)).is_some(), "a key with records stays");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_snapshot_is_the_state(writes in proptest::collection::vec((0_u64..5, 0_u64..8, proptest::bool::ANY), 0..80)) {
+            let mut log = Log::default();
+            for (writer, key, keyed) in writes {
+                let sequence = log.state.next_sequence(WriterId(writer)).unwrap_or(0);
+                let identity = if keyed { by_key(key, 1) } else { by_writer(writer, sequence) };
+                log.write(identity, 1 + (key as u32), 5).unwrap();
+            }
+            let bytes = log.state.to_snapshot();
+            let back = PartitionState::from_snapshot(&bytes).unwrap();
+            proptest::prop_assert_eq!(&back, &log.state);
+            proptest::prop_assert_eq!(back.to_snapshot(), bytes);
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_panic(bytes: Vec<u8>) {
+            let _ = PartitionState::from_snapshot(&bytes);
+            let _ = EntryAttributes::decode(&bytes);
+            let _ = PartitionCommand::decode(&bytes);
+        }
+    }
+}
