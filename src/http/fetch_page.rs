@@ -237,24 +237,21 @@ impl<F: Fetcher> Page<Batches<F>> {
         let ready = self.gathered;
         let Some(rest) = self.rest else { return whole(ready) };
         Body::from_stream(stream::unfold((ready, Some(rest)), |(mut ready, rest)| async move {
-            let mut small = Vec::new();
-            loop {
-                if let Some(bytes) = ready.pop_front() {
-                    return Some((Ok(bytes), (ready, rest)));
-                }
-                let mut batches = rest?;
-                while ready.is_empty() && small.len() < SLICE_BYTES {
-                    match batches.next().await {
-                        Ok(Some(stored)) => push(&mut ready, &mut small, stored),
-                        Ok(None) if small.is_empty() => return None,
-                        Ok(None) => break,
-                        Err(error) => return Some((Err(broken_off(&error)), (ready, None))),
-                    }
-                }
-                flush(&mut ready, &mut small);
-                let bytes = ready.pop_front()?;
-                return Some((Ok(bytes), (ready, Some(batches))));
+            if let Some(bytes) = ready.pop_front() {
+                return Some((Ok(bytes), (ready, rest)));
             }
+            let mut batches = rest?;
+            let mut small = Vec::new();
+            while ready.is_empty() && small.len() < SLICE_BYTES {
+                match batches.next().await {
+                    Ok(Some(stored)) => push(&mut ready, &mut small, stored),
+                    Ok(None) => break,
+                    Err(error) => return Some((Err(broken_off(&error)), (ready, None))),
+                }
+            }
+            flush(&mut ready, &mut small);
+            let bytes = ready.pop_front()?;
+            Some((Ok(bytes), (ready, Some(batches))))
         }))
     }
 }

@@ -302,7 +302,7 @@ impl OpenBatch {
     }
 
     /// The next record within the lane.
-    pub fn next(&mut self) -> Result<Option<Record>, ReadError> {
+    pub fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
         while let Some(record) = self.records.next() {
             let record = record.map_err(|error| self.damaged(&error))?;
             if record.offset >= self.lane.end {
@@ -351,7 +351,7 @@ impl<F: Fetcher> Records<F> {
             return Ok(None);
         }
         let Some(open) = &mut self.open else { return Ok(None) };
-        match open.next()? {
+        match open.next_record()? {
             Some(record) if self.budget.take(1, record_bytes(&record)) => {
                 self.source.advance(record.offset.plus(1));
                 Ok(Some((open.lane.partition, record)))

@@ -181,7 +181,7 @@ impl<F: Fetcher> Follow<F> {
                 continue;
             };
             let n = *n;
-            match open.next()? {
+            match open.next_record()? {
                 Some(record) if self.budget.take(1, record_bytes(&record)) => {
                     self.lanes[n].next = record.offset.plus(1);
                     out.extend_from_slice(b"id: ");
