@@ -1,6 +1,5 @@
 //! What the fronts ask of the broker, and what they get. Shared vocabulary of `http/`, `kafka/`, `peer/`.
 
-use crate::storage::StoredBatches;
 use crate::types::{Acks, NodeId, Offset, PartitionId, Term, TopicId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use tokio::time::Instant;
 
 pub use crate::partition::ReadFrom;
 pub use crate::record::RecordSet;
+pub use crate::storage::StoredBatches;
 
 /// One produce request for one partition. The unit of all-or-nothing.
 #[derive(Debug)]

@@ -108,10 +108,9 @@ impl Broker {
         let router = &self.inner.parts.router;
         let mut backoff = Duration::from_millis(2);
         let mut hintless = 0;
-        let mut trouble = String::new();
         loop {
             let node = router.guess(target, hintless);
-            match judge(self.ask_while_reachable(node, deadline, ask(node)).await) {
+            let trouble = match judge(self.ask_while_reachable(node, deadline, ask(node)).await) {
                 Tried::Done(done) => {
                     router.learn(target.group, Some(node));
                     return Ok(Some((node, done)));
@@ -123,12 +122,12 @@ impl Broker {
                     continue;
                 }
                 Tried::NoLog if self.is_never_written(target).await => return Ok(None),
-                Tried::NoLog => trouble = "its preferred replica has nothing yet".to_string(),
+                Tried::NoLog => "its preferred replica has nothing yet".to_string(),
                 Tried::AskElsewhere { reason, .. } => {
                     router.learn(target.group, None);
-                    trouble = reason;
+                    reason
                 }
-            }
+            };
             hintless += 1;
             if Instant::now() + backoff >= deadline {
                 let reason = format!("{name} can't be read now: {trouble}; try again");

@@ -57,16 +57,8 @@ impl Router {
         Router { inner: Arc::new(Inner { node_id, partitions, transport, hints: Mutex::new(HashMap::new()) }) }
     }
 
-    pub(super) fn partitions(&self) -> &Partitions {
-        &self.inner.partitions
-    }
-
     pub(super) fn transport(&self) -> &Transport {
         &self.inner.transport
-    }
-
-    pub(super) fn node_id(&self) -> NodeId {
-        self.inner.node_id
     }
 
     /// Whether a node can be asked: this one, or one that is heard of.

@@ -1,9 +1,9 @@
 //! A broker for the tests of reads: logs in memory, records visible as soon as they are appended.
 
 use super::fetch_source::{Fetcher, Options, PIECE_BYTES};
+use crate::broker::StoredBatches;
 use crate::broker::{Fetch, FetchError, Fetched, Isolation, OffsetAt, ReadFrom, TopicConfig, TopicView};
 use crate::record::{self, RecordSet};
-use crate::storage::StoredBatches;
 use crate::types::{NodeId, Offset, PartitionId, Term, TopicId};
 use bytes::Bytes;
 use parking_lot::Mutex;

@@ -10,7 +10,7 @@
 
 use super::fetch_source::{Batches, Budget, Fetcher, Lane, ReadError, Records};
 use super::render::Renderer;
-use crate::storage::StoredBatches;
+use crate::broker::StoredBatches;
 use crate::types::Offset;
 use axum::body::Body;
 use bytes::Bytes;

@@ -6,9 +6,9 @@
 //!
 //! Not here: how records look, how they are framed, and following for ever ([`super::sse`]).
 
+use crate::broker::StoredBatches;
 use crate::broker::{Broker, Fetch, FetchError, Fetched, Isolation, OffsetAt, ReadFrom, TopicView};
 use crate::record::{self, BatchError, Limits, Record};
-use crate::storage::StoredBatches;
 use crate::types::{Offset, PartitionId};
 use futures::FutureExt;
 use futures::future::BoxFuture;

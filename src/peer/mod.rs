@@ -13,7 +13,7 @@ use crate::tasks::{OnPanic, Tasks};
 use crate::transport::{Handler, Incoming, Message, ReplySender, Transport};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ impl PeerServer {
         let mut work = Box::pin(work);
         // Unconstrained: a used-up budget of this task must not postpone the first step.
         let mut first = std::pin::pin!(tokio::task::unconstrained(work.as_mut()));
-        if let Poll::Pending = first.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.tasks.spawn("peer-request", OnPanic::Log, work);
         }
     }

@@ -17,7 +17,7 @@ use crate::types::{GroupId, META_GROUP, NodeId};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -252,7 +252,7 @@ impl Groups {
         // The first poll puts the request into the group's queue, so that requests keep their order; only the wait for
         // the answer goes to a task of its own. Unconstrained: a used-up budget must not postpone that.
         let mut first = std::pin::pin!(tokio::task::unconstrained(work.as_mut()));
-        if let Poll::Pending = first.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.inner.tasks.spawn("raft-request", OnPanic::Log, work);
         }
     }
@@ -261,6 +261,7 @@ impl Groups {
     pub async fn watch_over(self) {
         let mut liveness = self.inner.transport.liveness();
         let stopping = self.inner.tasks.stopping();
+        let mut incarnations = self.inner.transport.incarnations();
         let mut before = liveness.borrow().clone();
         let period = Duration::from_millis(500) + Duration::from_millis(self.inner.random.below(100));
         loop {
@@ -279,9 +280,23 @@ impl Groups {
                     }
                     before = now;
                 }
+                changed = incarnations.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    incarnations.borrow_and_update();
+                    self.wake_all();
+                }
                 // Nothing awake is nothing to put to sleep, but groups may wake: look again after a while.
                 () = tokio::time::sleep(if any_awake { period } else { period * 4 }) => self.quiesce_idle().await,
             }
+        }
+    }
+
+    /// A node was back before it was missed: whoever slept with it as leader, or owes it entries, looks again.
+    fn wake_all(&self) {
+        for group in self.open_groups() {
+            group.touch();
         }
     }
 
