@@ -76,11 +76,17 @@ pub fn run(arguments: Arguments) -> Outcome {
     logging::install(&config.log)?;
     note_what_is_not_served(&config);
     let runtime = runtime::for_node(&config)?;
-    run_until_signal(runtime, config, async { Ok(()) })
+    run_until_signal(runtime, config, async { Ok(()) }, || {})
 }
 
-/// Runs a node on `runtime` until a signal comes, or `beside`, which runs along with it, fails.
-pub fn run_until_signal(runtime: Runtime, config: Config, beside: impl Future<Output = Outcome>) -> Outcome {
+/// Runs a node on `runtime` until a signal comes, or `beside`, which runs along with it, fails. Where the node does not
+/// end in time, `at_deadline` is the last thing that this process does.
+pub fn run_until_signal(
+    runtime: Runtime,
+    config: Config,
+    beside: impl Future<Output = Outcome>,
+    at_deadline: impl FnOnce() + Send + 'static,
+) -> Outcome {
     let outcome = runtime.block_on(async {
         let mut signals = StopSignals::listen()?;
         let stop = CancellationToken::new();
@@ -99,7 +105,7 @@ pub fn run_until_signal(runtime: Runtime, config: Config, beside: impl Future<Ou
                     Ok(())
                 }
             };
-            end_process_after(STOP_TIME_MAX);
+            end_process_after(STOP_TIME_MAX, at_deadline);
             stop.cancel();
             outcome
         };
@@ -178,10 +184,11 @@ fn end_with(supervisor: i32) -> Outcome {
 }
 
 /// Ends the process from a thread of its own, so that nothing in the runtime can hold it up.
-fn end_process_after(time: Duration) {
+fn end_process_after(time: Duration, at_deadline: impl FnOnce() + Send + 'static) {
     let watchdog = move || {
         std::thread::sleep(time);
         tracing::warn!("stopping takes too long; ending now (what was acknowledged is on disk)");
+        at_deadline();
         std::process::exit(0);
     };
     if std::thread::Builder::new().name("stop-deadline".to_owned()).spawn(watchdog).is_err() {

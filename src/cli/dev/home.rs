@@ -42,6 +42,11 @@ impl Home {
         &self.path
     }
 
+    /// The directory, where it is to be removed at the end.
+    pub fn ephemeral_path(&self) -> Option<PathBuf> {
+        self.ephemeral.then(|| self.path.clone())
+    }
+
     /// The data directory of one node.
     pub fn node(&self, node_id: u16) -> PathBuf {
         self.path.join(format!("node-{node_id}"))

@@ -85,10 +85,17 @@ fn run_within(arguments: &Arguments, plan: &NodePlan, home: &Home, mut announcer
     let config = serve::load_from(None, plan.flags(home, arguments)?)?;
     logging::install(&config.log)?;
     let runtime = runtime::for_node(&config)?;
-    serve::run_until_signal(runtime, config, async {
+    let announce = async {
         match supervisor::ready(plan.http, READY_TIME_MAX).await {
             Ok(()) => announcer.ready(&[plan.running(home, std::process::id())]),
             Err(failure) => Err(failure),
+        }
+    };
+    let leftovers = home.ephemeral_path();
+    serve::run_until_signal(runtime, config, announce, move || {
+        if let Some(path) = leftovers {
+            // The process ends now: there is nobody left to tell.
+            let _ = std::fs::remove_dir_all(path);
         }
     })
 }
