@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 /// Requests that wait for their batch; beyond it senders are told to slow down.
 pub(super) const QUEUE_MAX: usize = 8192;
-/// Batches on their way while little waits: more would only make batches smaller.
+/// Batches on their way while little waits: more would only make batches smaller, and each costs a Raft entry.
 const WINDOW_SMALL: usize = 2;
 /// Batches on their way while much waits. Less than the answers that the replicated state keeps per writer.
 const WINDOW_LARGE: usize = 8;
