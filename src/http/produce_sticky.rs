@@ -9,7 +9,7 @@ use crate::types::{PartitionId, TopicId};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So many bytes go to a partition before the next one has its turn.
-const TURN_BYTES: u64 = 64 << 10;
+const TURN_BYTES: u64 = 16 << 10;
 
 /// What a request counts at least, so that a client that writes little still meets all partitions.
 const REQUEST_BYTES_MIN: u64 = 2 << 10;
@@ -65,7 +65,7 @@ mod tests {
             changes += usize::from(before.replace(partition) != Some(partition));
         }
         assert_eq!(counts, [1600; 5]);
-        assert_eq!(changes, 250);
+        assert_eq!(changes, 1000);
         let batches: Vec<u32> = (0..5).map(|_| sticky.batch(TopicId::default(), 5).0).collect();
         assert_eq!(batches.iter().sum::<u32>(), 1 + 2 + 3 + 4);
     }

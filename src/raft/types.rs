@@ -220,3 +220,26 @@ impl From<VoteBytes> for Vote {
         Vote { leader_id: leader_id_std::LeaderId { term: vote.term, voted_for: vote.node }, committed: vote.committed }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_behind_a_closed_fence_becomes_blank() {
+        let data = DataEntry {
+            base_offset: None,
+            record_count: 1,
+            timestamp_ms_max: 0,
+            attributes: Bytes::new(),
+            batches: Bytes::from_static(b"batch"),
+        };
+        let fence = Fence::default();
+        let id = raft_log_id(LogId { term: Term(1), index: LogIndex(1) });
+        let entry =
+            || Entry { log_id: id, payload: EntryPayload::Normal(Proposal::Fenced(data.clone(), fence.clone())) };
+        assert_eq!(to_log_entry(entry()).payload, Payload::Data(data.clone()));
+        fence.close();
+        assert_eq!(to_log_entry(entry()).payload, Payload::Blank);
+    }
+}
