@@ -105,24 +105,10 @@ impl NodePlan {
         add("--peers", self.peers.clone());
         add("--log-level", arguments.log_level.clone());
         add("--set", "auto_create_topics=true".to_owned());
-        if let Some(workers) = self.worker_threads(arguments) {
-            add("--set", format!("worker_threads={workers}"));
-        }
         for assignment in &arguments.set {
             add("--set", assignment.clone());
         }
         line
-    }
-
-    /// Its share of this machine's cores, unless the user said otherwise: nodes that share cores lose time by waking
-    /// more threads than there are.
-    fn worker_threads(&self, arguments: &Arguments) -> Option<usize> {
-        let asked = arguments.set.iter().any(|assignment| assignment.starts_with("worker_threads"));
-        if asked || std::env::var_os("BALSA_WORKER_THREADS").is_some() {
-            return None;
-        }
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Some((cores / self.peers.split(',').count()).max(1))
     }
 
     /// This node, running as process `pid`.
