@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,6 +48,20 @@ impl Tasks {
             let mut guard = guard;
             guard.done = true;
         })
+    }
+
+    /// Takes the first step of `future` here and now, and spawns the rest, if there is one: what several of these do
+    /// first keeps the order of the calls.
+    pub fn begin<F>(&self, name: &'static str, on_panic: OnPanic, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut work = Box::pin(future);
+        // Unconstrained: a used-up budget of the calling task must not postpone the first step.
+        let mut first = std::pin::pin!(tokio::task::unconstrained(work.as_mut()));
+        if first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.spawn(name, on_panic, work);
+        }
     }
 
     /// Runs blocking work (file reads) on the blocking pool, and waits for it.

@@ -3,10 +3,10 @@
 //! Each is an append of its own, known to the replicated state by a key (the client's, or a random one of this node),
 //! so that trying again meets the first attempt's result.
 
+use super::Broker;
 use super::api::{IdempotencyKey, Produce, ProduceError, ProduceRecords, Produced, TopicView};
 use super::lane::describe;
 use super::route::{Attempt, Target};
-use super::{Broker, Missing};
 use crate::partition::{Append, AppendError, Appended};
 use crate::record::build_batch;
 use crate::state::partition::{Applied, Identity, KeyHash, PartitionCommand};
@@ -191,12 +191,7 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Applied, ProduceError> {
         let home = self.home_partition(topic, key);
-        let target = self.target(topic, home).map_err(|missing| match missing {
-            Missing::Topic(topic) => ProduceError::UnknownTopic(topic),
-            Missing::Partition { topic, partition, partitions } => {
-                ProduceError::UnknownPartition { topic, partition, partitions }
-            }
-        })?;
+        let target = self.target(topic, home)?;
         let name = format!("partition {home} of topic {}", topic.name);
         let done = self.carry_through(&target, &name, deadline, |node| {
             self.inner.parts.router.command(node, &target, command, ATTEMPT_PATIENCE)

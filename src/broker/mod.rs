@@ -142,12 +142,7 @@ impl Broker {
     }
 
     async fn produce_within(&self, request: Produce, bytes: usize) -> Result<Produced, ProduceError> {
-        let target = self.target(&request.topic, request.partition).map_err(|missing| match missing {
-            Missing::Topic(topic) => ProduceError::UnknownTopic(topic),
-            Missing::Partition { topic, partition, partitions } => {
-                ProduceError::UnknownPartition { topic, partition, partitions }
-            }
-        })?;
+        let target = self.target(&request.topic, request.partition)?;
         let before = self.inner.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
         let _in_flight = InFlight { bytes, counter: &self.inner.in_flight_bytes };
         if before + bytes > self.inner.config.in_flight_bytes_max {
@@ -222,6 +217,17 @@ impl Broker {
 enum Missing {
     Topic(String),
     Partition { topic: String, partition: PartitionId, partitions: u32 },
+}
+
+impl From<Missing> for ProduceError {
+    fn from(missing: Missing) -> ProduceError {
+        match missing {
+            Missing::Topic(topic) => ProduceError::UnknownTopic(topic),
+            Missing::Partition { topic, partition, partitions } => {
+                ProduceError::UnknownPartition { topic, partition, partitions }
+            }
+        }
+    }
 }
 
 fn overloaded(reason: &str) -> ProduceError {

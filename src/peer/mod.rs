@@ -13,7 +13,6 @@ use crate::tasks::{OnPanic, Tasks};
 use crate::transport::{Handler, Incoming, Message, ReplySender, Transport};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -50,12 +49,7 @@ impl PeerServer {
 
     /// Runs the first step here, so that requests keep their order, and the rest as a task of its own.
     fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut work = Box::pin(work);
-        // Unconstrained: a used-up budget of this task must not postpone the first step.
-        let mut first = std::pin::pin!(tokio::task::unconstrained(work.as_mut()));
-        if first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            self.tasks.spawn("peer-request", OnPanic::Log, work);
-        }
+        self.tasks.begin("peer-request", OnPanic::Log, work);
     }
 
     fn append(&self, mut message: Message, reply: ReplySender) {

@@ -17,7 +17,6 @@ use crate::types::{GroupId, META_GROUP, NodeId};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -248,13 +247,9 @@ impl Groups {
 
     fn dispatch(&self, group: &Arc<Group>, incoming: Incoming) {
         let group = group.clone();
-        let mut work = Box::pin(async move { super::inbound::carry_out(&group, incoming).await });
-        // The first poll puts the request into the group's queue, so that requests keep their order; only the wait for
-        // the answer goes to a task of its own. Unconstrained: a used-up budget must not postpone that.
-        let mut first = std::pin::pin!(tokio::task::unconstrained(work.as_mut()));
-        if first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            self.inner.tasks.spawn("raft-request", OnPanic::Log, work);
-        }
+        // The first step puts the request into the group's queue, so that requests keep their order.
+        let work = async move { super::inbound::carry_out(&group, incoming).await };
+        self.inner.tasks.begin("raft-request", OnPanic::Log, work);
     }
 
     /// Puts idle groups to sleep and reacts to the loss and return of nodes, until the node stops.
