@@ -10,7 +10,7 @@
 //! 3 raft/              the only importer of openraft
 //! 2 state/             pure apply()
 //! 1 storage/, transport/      segments and flusher; connections between nodes
-//! 0 types/ record/ config/ clock vfs tasks random
+//! 0 types/ record/ config/ clock vfs tasks random mutant
 //! ```
 pub mod broker;
 pub mod cli;
@@ -21,6 +21,7 @@ pub mod controller;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
+pub mod mutant;
 pub mod node;
 pub mod partition;
 pub mod peer;

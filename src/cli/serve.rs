@@ -74,9 +74,21 @@ pub fn run(arguments: Arguments) -> Outcome {
         return std::io::stdout().write_all(config.to_toml().as_bytes()).map_err(|error| Failure::output(&error));
     }
     logging::install(&config.log)?;
+    #[cfg(feature = "mutants")]
+    select_mutant()?;
     note_what_is_not_served(&config);
     let runtime = runtime::for_node(&config)?;
     run_until_signal(runtime, config, async { Ok(()) }, || {})
+}
+
+// `BALSA_MUTANT` names the bug that this node has on purpose.
+#[cfg(feature = "mutants")]
+fn select_mutant() -> Outcome {
+    let Ok(name) = std::env::var("BALSA_MUTANT") else { return Ok(()) };
+    let mutant = crate::mutant::named(&name).map_err(Failure::usage)?;
+    tracing::warn!(mutant = name, "this node breaks its promises on purpose");
+    crate::mutant::select(Some(mutant));
+    Ok(())
 }
 
 /// Runs a node on `runtime` until a signal comes, or `beside`, which runs along with it, fails. Where the node does not

@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Variables that begin like settings, but are not: they speak to the command line.
-const OTHER_VARIABLES: &[&str] = &["BALSA_CONFIG", "BALSA_SERVER"];
+const OTHER_VARIABLES: &[&str] = if cfg!(feature = "mutants") {
+    &["BALSA_CONFIG", "BALSA_SERVER", "BALSA_MUTANT"]
+} else {
+    &["BALSA_CONFIG", "BALSA_SERVER"]
+};
 
 /// Where a configuration comes from.
 #[derive(Default)]

@@ -4,6 +4,7 @@
 
 use crate::broker::Broker;
 use crate::controller::Controller;
+use crate::mutant::{self, Mutant};
 use crate::partition::Partitions;
 use crate::raft::Groups;
 use crate::state::meta::{GroupStatus, MetaImage};
@@ -51,7 +52,12 @@ impl Reconciler {
         let mut present: BTreeSet<GroupId> = self.groups.groups_on_disk().into_iter().collect();
         present.extend(self.groups.open_groups().iter().map(|group| group.id));
         for group in present {
-            if group == META_GROUP || !matches!(image.group_status(group), GroupStatus::Deleted) {
+            let is_gone = match image.group_status(group) {
+                GroupStatus::Live(_) => false,
+                GroupStatus::Deleted => true,
+                GroupStatus::NotGivenOut => mutant::on(Mutant::MetadataMissingDeletes),
+            };
+            if group == META_GROUP || !is_gone {
                 continue;
             }
             self.broker.forget_group(group);

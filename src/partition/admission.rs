@@ -1,6 +1,7 @@
 //! Admission: which appends the leader proposes, in which order, and what their senders hear.
 
 use super::{IN_FLIGHT_BYTES_MAX, Replica};
+use crate::mutant::{self, Mutant};
 use crate::raft::{Fence, MachineState, Proposal, ProposeError, Reply};
 use crate::state::partition::{
     Applied, EntryAttributes, Identity, KeyHash, PartitionCommand, PartitionState, SequenceCheck, WriterId,
@@ -255,7 +256,8 @@ impl Replica {
             attributes: attributes.encode().into(),
             batches: append.batches,
         };
-        let done = if append.acks == Acks::All { done } else { self.answer_when_flushed(term, base_offset, end, done) };
+        let wait_for_quorum = append.acks == Acks::All && !mutant::on(Mutant::LeaderOnlyAck);
+        let done = if wait_for_quorum { done } else { self.answer_when_flushed(term, base_offset, end, done) };
         let replica = self.clone();
         let fence = ordered.fence.clone();
         let proposal = Proposal::Fenced(entry, fence.clone());

@@ -1,6 +1,7 @@
 //! Reads of the leader's replica: resolve where to begin, wait for records, take batches as they are.
 
 use super::Replica;
+use crate::mutant::{self, Mutant};
 use crate::record::{Limits, records};
 use crate::storage::StoredBatches;
 use crate::types::{LogIndex, NodeId, Offset, Term};
@@ -101,20 +102,25 @@ impl Replica {
             self.group.read_index(read.deadline).await.map_err(|leader| LocalReadError::NotLeader { leader, term })?;
         }
         let mut applied = self.group.applied();
-        let mut high_watermark = applied.borrow_and_update().high_watermark;
+        let mut high_watermark = self.visible_end(applied.borrow_and_update().high_watermark);
         let start_offset = self.resolve(read.from, high_watermark).await?;
         if let Some(wait_until) = read.wait_until {
             while start_offset >= high_watermark {
                 if !matches!(tokio::time::timeout_at(wait_until, applied.changed()).await, Ok(Ok(()))) {
                     break;
                 }
-                high_watermark = applied.borrow_and_update().high_watermark;
+                high_watermark = self.visible_end(applied.borrow_and_update().high_watermark);
                 self.serving_term()?;
             }
         }
         let batches = self.batches(start_offset, high_watermark, read.max_bytes).await?;
         let log_start_offset = self.group.log.state().log_start_offset;
         Ok(ReadResult { start_offset, log_start_offset, high_watermark, term, batches })
+    }
+
+    // Where reads end: at what is committed.
+    fn visible_end(&self, high_watermark: Offset) -> Offset {
+        if mutant::on(Mutant::ServedAboveCommit) { self.group.log.state().log_end_offset } else { high_watermark }
     }
 
     async fn batches(

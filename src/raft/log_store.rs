@@ -3,6 +3,7 @@
 //! Invariant: `io_completed` is called in log order, which the log promises for its `flushed` callbacks.
 
 use super::types::*;
+use crate::mutant::{self, Mutant};
 use crate::storage::{LogEntry, RaftLog};
 use crate::tasks::Tasks;
 use crate::types::{LogId, LogIndex, Offset, Term};
@@ -163,6 +164,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        if mutant::on(Mutant::VoteNotPersisted) {
+            return Ok(());
+        }
         let bytes = encode(&VoteBytes::from(vote));
         let log = self.log.clone();
         self.tasks.blocking(move || log.save_vote(&bytes)).await

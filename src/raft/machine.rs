@@ -53,7 +53,13 @@ impl MachineState {
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         match self {
-            MachineState::Partition(state) => *state = PartitionState::from_snapshot(bytes)?,
+            MachineState::Partition(state) => {
+                *state = PartitionState::from_snapshot(bytes)?;
+                #[cfg(feature = "mutants")]
+                if crate::mutant::on(crate::mutant::Mutant::ProducerTableDropped) {
+                    state.forget_producers();
+                }
+            }
             MachineState::Meta(state) => {
                 **state = MetaState::from_snapshot(bytes).map_err(|error| error.to_string())?
             }

@@ -2,6 +2,7 @@
 //!
 //! One leader per term (`leader_id_std`), so that a log id is a term and an index, as in the Raft paper.
 
+use crate::mutant::{self, Mutant};
 use crate::state::meta::MetaResponse;
 use crate::state::partition::Applied;
 use crate::storage::{DataEntry, LogEntry, Payload};
@@ -144,7 +145,11 @@ impl MembershipBytes {
 
     pub fn restore(self) -> Membership {
         let nodes: std::collections::BTreeMap<u64, ()> = self.nodes.into_iter().map(|id| (id, ())).collect();
-        Membership::new_with_defaults(self.configs, nodes.into_keys())
+        let mut configs = self.configs;
+        if mutant::on(Mutant::MembershipWithoutJoint) && configs.len() > 1 {
+            configs.remove(0);
+        }
+        Membership::new_with_defaults(configs, nodes.into_keys())
     }
 }
 

@@ -292,6 +292,12 @@ impl PartitionState {
         })
     }
 
+    /// Forgets sequences and keys, as the mutant `producer-table-dropped` does.
+    #[cfg(feature = "mutants")]
+    pub fn forget_producers(&mut self) {
+        *self = PartitionState { high_watermark: self.high_watermark, ..PartitionState::default() };
+    }
+
     /// The state that `to_snapshot` wrote.
     ///
     /// # Errors

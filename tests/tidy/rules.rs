@@ -3,7 +3,7 @@
 use crate::source::Source;
 
 /// Which floor a module stands on. Within floor 0, `types` is what the others are made of.
-const FLOORS: [(&str, u8); 21] = [
+const FLOORS: [(&str, u8); 22] = [
     ("main", 9),
     ("cli", 8),
     ("node", 7),
@@ -25,6 +25,7 @@ const FLOORS: [(&str, u8); 21] = [
     ("vfs", 0),
     ("tasks", 0),
     ("random", 0),
+    ("mutant", 0),
 ];
 
 /// What its siblings on floor 0 may import too: the newtypes, and the one source of randomness (a simulated disk is
