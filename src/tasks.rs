@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,12 +29,20 @@ struct Inner {
     tracker: TaskTracker,
     stop: CancellationToken,
     failed: CancellationToken,
+    /// For a simulation: how long blocking work takes, which is then done in the caller's own thread.
+    in_place: Option<Box<dyn Fn() -> Duration + Send + Sync>>,
 }
 
 impl Tasks {
     /// An owner without tasks.
     pub fn new() -> Tasks {
         Tasks::default()
+    }
+
+    /// An owner whose blocking work is done in the thread that asks for it, after so long a time on tokio's clock as
+    /// `takes` says. One thread and a simulated clock give the same order each time; a pool of threads does not.
+    pub fn in_one_thread(takes: impl Fn() -> Duration + Send + Sync + 'static) -> Tasks {
+        Tasks { inner: Arc::new(Inner { in_place: Some(Box::new(takes)), ..Inner::default() }) }
     }
 
     /// Spawns a task by name on the current runtime.
@@ -69,6 +78,10 @@ impl Tasks {
     /// # Panics
     /// When the work panics: the panic goes on in the caller.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if let Some(takes) = &self.inner.in_place {
+            tokio::time::sleep(takes()).await;
+            return work();
+        }
         match tokio::task::spawn_blocking(work).await {
             Ok(value) => value,
             Err(error) => match error.try_into_panic() {

@@ -5,30 +5,33 @@
 //! ```
 //!
 //! Shutdown goes the other way: stop accepting, hand leaderships over, end the tasks, flush and close the store.
+//!
+//! What a node is built on (disk, network, clock, randomness, tasks) is one value, [`World`]: a simulation hands over
+//! another one and gets the same node. All but the HTTP front is part of a [`Node`]; [`run`] adds that.
 
 mod reconcile;
+mod world;
+
+pub use world::World;
 
 use crate::broker::{Broker, BrokerConfig, BrokerParts, Router};
-use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::controller::{Controller, Refused};
 use crate::http;
 use crate::partition::Partitions;
 use crate::peer::PeerServer;
 use crate::raft::{Groups, RaftTiming};
-use crate::random::Random;
 use crate::state::meta::Node as NodeEntry;
 use crate::storage::{Store, StoreConfig};
 use crate::tasks::{OnPanic, Tasks};
-use crate::transport::net::TcpNet;
 use crate::transport::{Admission, LivenessConfig, Transport, TransportConfig};
 use crate::types::NodeId;
-use crate::vfs::RealFs;
 use anyhow::{Context, anyhow};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How long leaderships are handed over for at shutdown; a node must be gone within five seconds in all.
@@ -47,7 +50,7 @@ impl Admission for Door {
 }
 
 /// All that lives as long as the node.
-struct Node {
+pub struct Node {
     config: Config,
     tasks: Tasks,
     store: Arc<Store>,
@@ -67,7 +70,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let http_listener = TcpListener::bind(config.http.listen)
         .await
         .with_context(|| format!("cannot listen on {} for HTTP", config.http.listen))?;
-    let node = Node::build(config).await?;
+    let node = Node::build(config, World::real()).await?;
     let failed = node.tasks.failed();
     let http_tasks = Tasks::new();
     node.serve_http(http_listener, &http_tasks);
@@ -93,13 +96,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     if has_failed { Err(anyhow!("the node could not go on; the log says why")) } else { Ok(()) }
 }
 
-fn store_config(config: &Config) -> StoreConfig {
+fn store_config(config: &Config, world: &World) -> StoreConfig {
     let storage = &config.storage;
     StoreConfig {
         segment_bytes: storage.segment_bytes,
         index_interval_bytes: storage.index_interval_bytes,
         cache_bytes: storage.tail_cache_bytes,
         flusher_threads: storage.flusher_threads,
+        flush_on_demand: world.flush_on_demand,
         reserve_bytes: storage.disk_reserve_bytes,
         ..StoreConfig::default()
     }
@@ -115,14 +119,16 @@ fn raft_timing(config: &Config) -> RaftTiming {
 }
 
 impl Node {
-    async fn build(config: Config) -> anyhow::Result<Node> {
-        let tasks = Tasks::new();
-        let random = Random::from_system();
-        let clock: SharedClock = Arc::new(SystemClock);
-        let (dir, node_id, for_store) = (config.data_dir.clone(), config.node_id, store_config(&config));
+    /// Opens the data directory, listens for peers, and puts the parts together; takes part in nothing yet.
+    ///
+    /// # Errors
+    /// In one line: an address in use, a data directory that is damaged or belongs to another node.
+    pub async fn build(config: Config, world: World) -> anyhow::Result<Node> {
+        let (dir, node_id, for_store) = (config.data_dir.clone(), config.node_id, store_config(&config, &world));
+        let World { fs, net, clock, random, tasks, .. } = world;
         let store_random = random.clone();
         let store = tasks
-            .blocking(move || Store::open(Arc::new(RealFs), &dir, node_id, for_store, &store_random))
+            .blocking(move || Store::open(fs, &dir, node_id, for_store, &store_random))
             .await
             .with_context(|| format!("data directory {}", config.data_dir.display()))?;
         let identity = store.identity();
@@ -136,7 +142,7 @@ impl Node {
             },
             ..TransportConfig::new(config.node_id, identity.node_uuid, config.peer.listen.to_string(), peers)
         };
-        let transport = Transport::start(transport_config, Arc::new(TcpNet), tasks.clone(), random.clone(), None)
+        let transport = Transport::start(transport_config, net, tasks.clone(), random.clone(), None)
             .await
             .with_context(|| format!("cannot listen on {} for peers", config.peer.listen))?;
         let groups = Groups::new(
@@ -195,7 +201,11 @@ impl Node {
         tasks.spawn("http", OnPanic::StopNode, served);
     }
 
-    async fn join_cluster(&self) -> Result<(), Refused> {
+    /// Takes part in the cluster, forming it if need be. Back once the cluster knows this node.
+    ///
+    /// # Errors
+    /// The cluster does not want this node.
+    pub async fn join_cluster(&self) -> Result<(), Refused> {
         // Raft messages are taken from the moment that bootstrap decides to take part; `start` calls back for that.
         let peers = self.peers.clone();
         self.controller.start(move || peers.open()).await?;
@@ -213,7 +223,28 @@ impl Node {
         self.controller.register(entry).await
     }
 
-    fn start_background(&self) {
+    /// The one API that fronts call.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// The Raft groups of this node.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// The data directory.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Becomes cancelled when the node cannot go on.
+    pub fn failed(&self) -> CancellationToken {
+        self.tasks.failed()
+    }
+
+    /// Begins what runs beside requests, once the cluster was joined.
+    pub fn start_background(&self) {
         let tasks = &self.tasks;
         tasks.spawn("raft-watch", OnPanic::StopNode, self.groups.clone().watch_over());
         tasks.spawn("hand-back", OnPanic::StopNode, self.controller.clone().hand_back_leaderships());
@@ -245,7 +276,7 @@ impl Node {
     }
 
     /// Stops accepting, hands leaderships over, flushes. Bounded in time: what hangs is left behind.
-    async fn stop(self, http_tasks: &Tasks) {
+    pub async fn stop(self, http_tasks: &Tasks) {
         let started = Instant::now();
         http_tasks.stopping().cancel();
         self.groups.hand_over(HAND_OVER_PATIENCE).await;

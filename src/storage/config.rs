@@ -13,6 +13,9 @@ pub struct StoreConfig {
     /// Threads that write and sync. 0: `append` writes and syncs by itself before it returns, which makes a
     /// simulation repeatable and is slow otherwise.
     pub flusher_threads: usize,
+    /// Instead of threads: what is appended is written by whoever calls [`super::Store::flush_next`], and by those
+    /// that have to wait for it. For a simulation, which has one thread and decides how long a disk takes.
+    pub flush_on_demand: bool,
     /// Bytes appended to one log and not yet written from which on `DiskLog::is_congested` says so.
     pub pending_bytes_max: u64,
     /// Free space from which on `RaftLog::check_space` refuses, so that purges, votes and checkpoints still can be
@@ -31,6 +34,7 @@ impl Default for StoreConfig {
             index_interval_bytes: 16 << 10,
             cache_bytes: 32 << 20,
             flusher_threads: 2,
+            flush_on_demand: false,
             pending_bytes_max: 64 << 20,
             reserve_bytes: 64 << 20,
             open_files_max: 512,

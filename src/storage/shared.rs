@@ -93,7 +93,7 @@ impl Shared {
     /// Gives a log with something to write to the flushers. Where there are none (any more), the caller writes.
     pub fn enqueue(&self, log: Arc<DiskLog>) {
         let mut queue = self.queue.lock();
-        if self.config.flusher_threads > 0 && !queue.stopped {
+        if (self.config.flusher_threads > 0 || self.config.flush_on_demand) && !queue.stopped {
             queue.ready.push_back(log);
             drop(queue);
             self.queued.notify_one();
@@ -131,6 +131,23 @@ impl Shared {
                 self.enqueue(log);
             }
         }
+    }
+
+    /// Writes for the log that has waited longest; whether there was one.
+    pub fn flush_next(&self) -> bool {
+        let Some(log) = self.queue.lock().ready.pop_front() else { return false };
+        if log.flush_once() {
+            self.enqueue(log);
+        }
+        true
+    }
+
+    /// Takes a log out of the queue, for its owner to flush it; whether it was there.
+    pub fn take_from_queue(&self, log: &DiskLog) -> bool {
+        let mut queue = self.queue.lock();
+        let before = queue.ready.len();
+        queue.ready.retain(|queued| !std::ptr::eq(&**queued, log));
+        queue.ready.len() < before
     }
 
     /// Ends the flushers once the queue is empty.

@@ -202,6 +202,12 @@ impl Store {
         self.shared.fs.free_bytes(&self.shared.dir)
     }
 
+    /// Writes and syncs what waits of one log, where the configuration has it `flush_on_demand`; whether any waited.
+    /// Blocks.
+    pub fn flush_next(&self) -> bool {
+        self.shared.flush_next()
+    }
+
     /// Flushes and closes all logs, ends the flushers, and unlocks the directory. Blocks. Returns the first error,
     /// and closes the rest all the same.
     pub fn close(&self) -> io::Result<()> {
@@ -313,5 +319,6 @@ fn start_flushers(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
         let shared = shared.clone();
         std::thread::Builder::new().name(format!("flusher-{number}")).spawn(move || shared.run_flusher())
     };
-    (0..shared.config.flusher_threads).map(start).collect()
+    let threads = if shared.config.flush_on_demand { 0 } else { shared.config.flusher_threads };
+    (0..threads).map(start).collect()
 }

@@ -189,6 +189,22 @@ impl SimulatedFs {
         }
     }
 
+    /// Ends the process that uses it, and not the machine: what was written stays, synced or not; open files fail from
+    /// now on, and locks are free. Planned failures of the disk stay planned, but for a death that came.
+    pub fn kill(&self) {
+        let mut state = self.0.lock();
+        state.life += 1;
+        state.locks.clear();
+        if state.dead {
+            (state.dead, state.syncs_left) = (false, None);
+        }
+    }
+
+    /// Whether the death that [`SimulatedFs::die_at_sync`] planned has come.
+    pub fn is_dead(&self) -> bool {
+        self.0.lock().dead
+    }
+
     /// Lets the n-th write from now on fail with EIO (1: the next one), in part written, and all writes after it.
     pub fn fail_write(&self, n: u64) {
         self.0.lock().writes_left = Some(n.saturating_sub(1));

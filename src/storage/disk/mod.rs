@@ -136,6 +136,9 @@ impl DiskLog {
 
     // Waits until all that was appended is on disk and all callbacks were called.
     fn wait_idle(&self) -> io::Result<()> {
+        if self.shared.config.flush_on_demand && self.shared.take_from_queue(self) {
+            while self.flush_once() {}
+        }
         let mut inner = self.inner.lock();
         while inner.busy {
             self.idle.wait(&mut inner);

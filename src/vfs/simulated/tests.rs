@@ -55,3 +55,20 @@ fn fills_up_and_locks() {
     drop(lock);
     fs.lock(Path::new("lock")).expect("is free again");
 }
+
+#[test]
+fn a_killed_process_loses_its_files_and_no_bytes() {
+    let fs = SimulatedFs::new(1);
+    let path = Path::new("/file");
+    let file = fs.create(path).unwrap();
+    file.write_at(&mut [IoSlice::new(b"written, not synced")], 0).unwrap();
+    let lock = fs.lock(Path::new("/lock")).unwrap();
+    fs.die_at_sync(1);
+    assert!(file.sync_data().is_err() && fs.is_dead());
+    fs.kill();
+    assert!(!fs.is_dead());
+    assert!(file.write_at(&mut [IoSlice::new(b"no")], 0).is_err());
+    assert!(fs.lock(Path::new("/lock")).is_ok());
+    drop(lock);
+    assert_eq!(crate::vfs::read_file(&fs, path).unwrap(), b"written, not synced");
+}
