@@ -1,0 +1,10 @@
+//! `jepsen list`.
+
+use crate::cli::exit::Outcome;
+
+#[derive(clap::Args)]
+pub struct Arguments {}
+
+pub fn run(_arguments: Arguments) -> Outcome {
+    anyhow::bail!("this build has no `list` yet")
+}

@@ -1,0 +1,5 @@
+//! The `jepsen` binary: see `jepsen::cli`.
+
+fn main() -> std::process::ExitCode {
+    jepsen::cli::main()
+}

@@ -1,0 +1,3 @@
+//! A person's view of a run.
+
+pub mod run_file;
