@@ -322,6 +322,7 @@ impl Simulation {
     /// Ends all faults, and lets what is on its way come to its end.
     fn heal(&mut self) -> Result<(), Violation> {
         self.note(format_args!("healing"));
+        self.look()?;
         let now_ms = self.now_ms();
         self.report.faults = self.faults.counts.clone();
         let mut world = World { hosts: &mut self.hosts, network: &self.network, now_ms, swarm: &self.swarm };
