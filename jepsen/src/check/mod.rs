@@ -30,5 +30,5 @@ pub use verdict::{Judged, Options, Ruled, Verdict, check};
 
 /// The parts that tests try one by one.
 pub mod testing {
-    pub use crate::check::log_end::{Event, Observation, chain_verdict, search_verdict};
+    pub use crate::check::log_end::{Event, Linearizable, Observation, chain_verdict, search_verdict};
 }

@@ -4,7 +4,7 @@
 //! came. And after the last send, such consumers together are given everything that was ever delivered. Messages that
 //! nobody ever read are `lost-write` and `unseen`, not this. (No workload here lets records expire.)
 
-use crate::check::facts::{Facts, KeyId, OpId};
+use crate::check::facts::{Facts, KeyId, MessageFacts, OpId};
 use crate::check::finding::Findings;
 use crate::check::ops::What;
 use crate::check::rule::Rule;
@@ -17,6 +17,8 @@ struct Reading {
     /// When it was to begin.
     began: u32,
     reads: Vec<(Offset, OpId)>,
+    /// Its process ended with an unknown outcome, so that it may not have come to its end.
+    cut: bool,
 }
 
 pub fn check(facts: &Facts, findings: &mut Findings) {
@@ -31,6 +33,9 @@ pub fn check(facts: &Facts, findings: &mut Findings) {
             }
         }
         last_reading.compare(facts, findings, *key);
+        for reading in readings.iter().filter(|reading| reading.began > last_send && !reading.cut) {
+            last_reading.compare_one(facts, findings, *key, reading);
+        }
     }
 }
 
@@ -47,6 +52,13 @@ fn readings(facts: &Facts) -> BTreeMap<KeyId, Vec<Reading>> {
     let mut open: HashMap<(u64, KeyId), Reading> = HashMap::new();
     let mut assigned: HashMap<u64, Vec<KeyId>> = HashMap::new();
     for (at, op) in facts.ops.iter().enumerate() {
+        if op.kind == Kind::Info {
+            for key in assigned.get(&op.process).into_iter().flatten() {
+                if let Some(reading) = open.get_mut(&(op.process, *key)) {
+                    reading.cut = true;
+                }
+            }
+        }
         match op.what {
             What::Assign | What::Subscribe => {
                 for key in assigned.remove(&op.process).unwrap_or_default() {
@@ -59,7 +71,7 @@ fn readings(facts: &Facts) -> BTreeMap<KeyId, Vec<Reading>> {
                 };
                 let keys: Vec<KeyId> = keys.iter().filter_map(|key| facts.key_id(*key)).collect();
                 for key in &keys {
-                    let reading = Reading { process: op.process, began: op.invoked, reads: vec![] };
+                    let reading = Reading { process: op.process, began: op.invoked, reads: vec![], cut: false };
                     open.insert((op.process, *key), reading);
                 }
                 assigned.insert(op.process, keys);
@@ -93,7 +105,7 @@ fn passed_over(facts: &Facts, findings: &mut Findings, key: KeyId, reading: &Rea
             continue;
         }
         let message = facts.message(*message);
-        let Some(reader) = message.any_reader else { continue };
+        let Some(reader) = delivered_at(message, *offset) else { continue };
         findings.add(Rule::Vanished, || {
             let passed_by = given.peek().map_or(reader, |(_, op)| *op);
             let text = format!(
@@ -105,24 +117,28 @@ fn passed_over(facts: &Facts, findings: &mut Findings, key: KeyId, reading: &Rea
     }
 }
 
+/// Who was given the message first. That it stands elsewhere too, as somebody was told, is another rule's.
+fn delivered_at(message: &MessageFacts, offset: Offset) -> Option<OpId> {
+    message.any_reader.filter(|_| message.offset == Some(offset))
+}
+
 /// All readings of a key that began after the last send.
 #[derive(Default)]
 struct LastReading {
-    /// How many there were, and how far each came.
-    ends: Vec<(u64, Option<Offset>)>,
+    count: usize,
     farthest: Option<(Offset, OpId)>,
 }
 
 impl LastReading {
     fn take(&mut self, reading: &Reading) {
         let last = reading.reads.iter().max().copied();
-        self.ends.push((reading.process, last.map(|(offset, _)| offset)));
+        self.count += 1;
         self.farthest = self.farthest.max(last);
     }
 
     /// Whatever was ever delivered is below the place that the last readings came to.
     fn compare(&self, facts: &Facts, findings: &mut Findings, key: KeyId) {
-        if self.ends.is_empty() {
+        if self.count == 0 {
             return;
         }
         let farthest = self.farthest.map(|(offset, _)| offset);
@@ -130,17 +146,30 @@ impl LastReading {
         let from = farthest.map_or(0, |farthest| facts.key(key).below(farthest) + 1);
         for (offset, message) in log.get(from..).unwrap_or_default() {
             let message = facts.message(*message);
-            let Some(reader) = message.any_reader else { continue };
+            let Some(reader) = delivered_at(message, *offset) else { continue };
             findings.add(Rule::Vanished, || {
                 let end = farthest.map_or("nothing".to_owned(), |farthest| format!("up to {farthest}"));
                 let text = format!(
                     "{} at offset {offset} was delivered before; the last readings ({} of them) were given {end}",
-                    message.value,
-                    self.ends.len()
+                    message.value, self.count
                 );
                 let ops: Vec<OpId> = std::iter::once(reader).chain(self.farthest.map(|(_, op)| op)).collect();
                 facts.finding(key, &[*offset], &ops, text)
             });
         }
+    }
+    /// Nobody's last reading ends before another's.
+    fn compare_one(&self, facts: &Facts, findings: &mut Findings, key: KeyId, reading: &Reading) {
+        let Some((farthest, by)) = self.farthest else { return };
+        let last = reading.reads.iter().max().copied();
+        if last.is_some_and(|(end, _)| end >= farthest) {
+            return;
+        }
+        findings.add(Rule::Vanished, || {
+            let end = last.map_or("was given nothing".to_owned(), |(end, _)| format!("ended at {end}"));
+            let text = format!("process {}'s last reading {end}; {farthest} was delivered to another", reading.process);
+            let ops: Vec<OpId> = last.map(|(_, op)| op).into_iter().chain([by]).collect();
+            facts.finding(key, &[farthest], &ops, text)
+        });
     }
 }
