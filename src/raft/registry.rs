@@ -90,8 +90,7 @@ impl Groups {
         *self.inner.directory.write() = Some(directory);
     }
 
-    /// Whether the catalog has it that this node holds a replica of the group.
-    pub fn is_held(&self, group: GroupId) -> bool {
+    fn is_held(&self, group: GroupId) -> bool {
         if group == META_GROUP {
             return true;
         }

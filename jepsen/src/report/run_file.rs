@@ -35,6 +35,10 @@ pub struct RunFile {
     /// When each fault began and was healed, for the pictures.
     pub faults: Vec<FaultWindow>,
     pub records_acknowledged: u64,
+    /// What must not happen and no history shows. Each is an anomaly.
+    pub incidents: Vec<Incident>,
+    /// Counts and measurements for people, in the order in which they are to be shown.
+    pub figures: Vec<(String, String)>,
     pub elections: Vec<Election>,
     pub phases: Vec<Phase>,
     /// Whatever a person should know: a client that could not finish its last reading, a node that did not come back.
@@ -62,6 +66,16 @@ pub struct FaultWindow {
     /// When it was healed; the same as `from_ns` for what has no length, missing for what was never healed.
     pub to_ns: Option<u64>,
     /// More on it: which link, how many milliseconds.
+    pub detail: String,
+}
+
+/// A node that died by itself, an answer 500, a retry that was answered differently, a cluster that did not heal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Incident {
+    pub time_ns: u64,
+    /// `node-died`, `panic`, `internal-error`, `retry-answered-differently`, `unsound-answer`, `not-healed`, …
+    pub kind: String,
     pub detail: String,
 }
 

@@ -1,0 +1,189 @@
+//! A reader: it is assigned keys and reads each forward, page by page. A poll that fails has no effect, so the reader
+//! goes on where it was.
+
+use crate::history::{ErrorText, F, Key, Kind, Message, Micro, Offset, Operation, Polled, Value};
+use crate::workload::http::{Call, NoAnswer};
+use crate::workload::lane::Lane;
+use crate::workload::record;
+use crate::workload::world::World;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const PAGE_RECORDS: usize = 2000;
+/// Over the time that the node is asked to wait.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// A record as it is read.
+#[derive(Debug, Deserialize)]
+pub struct Read<'a> {
+    pub offset: u64,
+    #[serde(borrow)]
+    pub value: Option<Cow<'a, str>>,
+}
+
+impl Read<'_> {
+    pub fn message(&self) -> (Offset, Message) {
+        (Offset(self.offset), self.value.as_deref().map_or(record::FOREIGN, record::message))
+    }
+}
+
+#[derive(Deserialize)]
+struct Page<'a> {
+    next_offset: u64,
+    #[serde(borrow)]
+    records: Vec<Read<'a>>,
+}
+
+pub struct Reader {
+    pub lane: Lane,
+    /// The next offset of each key that is assigned.
+    positions: BTreeMap<Key, u64>,
+    /// Where it was in keys that it had before.
+    left: BTreeMap<Key, u64>,
+    /// Where the next poll begins its round.
+    turn: usize,
+}
+
+/// What a poll gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Records(usize),
+    Failed,
+}
+
+impl Reader {
+    pub fn new(lane: Lane) -> Reader {
+        Reader { lane, positions: BTreeMap::new(), left: BTreeMap::new(), turn: 0 }
+    }
+
+    pub fn keys(&self) -> Vec<Key> {
+        self.positions.keys().copied().collect()
+    }
+
+    pub fn position(&self, key: Key) -> u64 {
+        self.positions.get(&key).copied().unwrap_or(0)
+    }
+
+    /// From now on reads these keys: those that it has or had go on where they were, new ones begin at the beginning.
+    pub fn assign(&mut self, world: &World, keys: &[Key]) {
+        self.left.append(&mut self.positions);
+        self.positions = keys.iter().map(|key| (*key, self.left.remove(key).unwrap_or(0))).collect();
+        let operation = world.recorder.invoke_assign(self.lane.process(), keys.to_vec(), false);
+        world.recorder.complete(operation, Kind::Ok, Value::Keys(keys.to_vec()), None);
+    }
+
+    /// Ends this process, and begins anew from the beginning of these keys under a new number.
+    pub fn crash(&mut self, world: &World) {
+        let operation = world.recorder.invoke(self.lane.process(), F::Crash, Value::Nil);
+        world.recorder.complete(operation, Kind::Info, Value::Nil, None);
+        self.lane.renew();
+        self.forget();
+    }
+
+    /// A new process has no keys yet.
+    pub fn forget(&mut self) {
+        self.positions.clear();
+        self.left.clear();
+    }
+
+    /// Assigns keys from the beginning.
+    pub fn assign_from_beginning(&mut self, world: &World, keys: &[Key]) {
+        self.positions = keys.iter().map(|key| (*key, 0)).collect();
+        let operation = world.recorder.invoke_assign(self.lane.process(), keys.to_vec(), true);
+        world.recorder.complete(operation, Kind::Ok, Value::Keys(keys.to_vec()), None);
+    }
+
+    /// Polls the next key in turn.
+    pub async fn poll_next(&mut self, world: &World, wait: Duration) -> Progress {
+        if self.positions.is_empty() {
+            return Progress::Records(0);
+        }
+        self.turn = (self.turn + 1) % self.positions.len();
+        let key = *self.positions.keys().nth(self.turn).expect("the turn is below the number of keys");
+        self.poll(world, key, wait).await
+    }
+
+    /// Polls one page of one key.
+    pub async fn poll(&mut self, world: &World, key: Key, wait: Duration) -> Progress {
+        let offset = self.position(key);
+        let place = world.place(key);
+        let wait_ms = wait.as_millis();
+        let call = Call::get(format!("{}?offset={offset}&limit={PAGE_RECORDS}&wait_ms={wait_ms}", place.path()));
+        let operation = begin(world, &self.lane);
+        let answer = self.lane.http.call(self.lane.node(), &call, wait + ANSWER_TIME).await;
+        let outcome = match answer {
+            Ok(answer) if answer.status == 200 => match serde_json::from_slice::<Page>(&answer.body) {
+                Ok(page) => Ok((page.next_offset, page.records.iter().map(Read::message).collect::<Vec<_>>())),
+                Err(error) => {
+                    world.incident("unsound-answer", format!("200 to a poll of key {key}: {error}"));
+                    Err(ErrorText::detailed("unsound-answer", &error.to_string()))
+                }
+            },
+            Ok(answer) => {
+                let (status, detail) = (answer.status.as_u16(), answer.detail());
+                if status == 500 {
+                    world.incident("internal-error", format!("500 to a poll of key {key}: {detail}"));
+                }
+                Err(ErrorText::http(status, &detail))
+            }
+            Err(NoAnswer::Timeout) => Err(ErrorText::keyword("timeout")),
+            Err(NoAnswer::NotSent(text) | NoAnswer::Broken(text)) => Err(ErrorText::detailed("broken", &text)),
+        };
+        match outcome {
+            Ok((next, messages)) => {
+                let behind = messages.last().map_or(offset, |(last, _)| last.0 + 1);
+                if next != behind {
+                    let text = format!("key {key}: from {offset} up to {behind}, and next_offset is {next}");
+                    world.incident("unsound-answer", text);
+                }
+                self.positions.insert(key, behind);
+                Progress::Records(end(world, operation, key, messages))
+            }
+            Err(error) => {
+                failed(world, operation, error);
+                self.lane.turn();
+                Progress::Failed
+            }
+        }
+    }
+}
+
+/// The invocation of a poll.
+pub fn begin(world: &World, lane: &Lane) -> Operation {
+    world.recorder.invoke(lane.process(), F::Poll, Value::Micros(vec![Micro::Poll(None)]))
+}
+
+/// A poll that delivered messages of one key (or none). How many.
+pub fn end(world: &World, operation: Operation, key: Key, messages: Vec<(Offset, Message)>) -> usize {
+    let place: Arc<_> = world.place(key);
+    messages.iter().for_each(|(offset, _)| place.saw(offset.0));
+    let count = messages.len();
+    world.tally.polls_ok.fetch_add(1, Ordering::Relaxed);
+    world.tally.records_polled.fetch_add(count as u64, Ordering::Relaxed);
+    let polled = if messages.is_empty() { vec![] } else { vec![Polled { key, messages }] };
+    world.recorder.complete(operation, Kind::Ok, Value::Micros(vec![Micro::Poll(Some(polled))]), None);
+    count
+}
+
+/// A poll that delivered nothing since it failed.
+pub fn failed(world: &World, operation: Operation, error: ErrorText) {
+    world.tally.polls_fail.fetch_add(1, Ordering::Relaxed);
+    world.recorder.complete(operation, Kind::Fail, Value::Micros(vec![Micro::Poll(None)]), Some(error));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_with_escapes_and_with_what_is_not_ours() {
+        let text = r#"{"topic":"t","next_offset":3,"records":[{"partition":0,"offset":1,"value":"7"},{"offset":2,"value":"\u0037"},{"offset":3,"value":null}]}"#;
+        let page: Page = serde_json::from_str(text).unwrap();
+        let messages: Vec<_> = page.records.iter().map(Read::message).collect();
+        assert_eq!(messages, [(Offset(1), Message(7)), (Offset(2), Message(7)), (Offset(3), record::FOREIGN)]);
+    }
+}
