@@ -14,6 +14,7 @@
 //! The crate knows Balsa by its public interfaces only: it links none of it, and reads no file of a node. A history
 //! therefore says what a user saw. `history` and `check` do no I/O beyond the files that they are given.
 
+pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod fault;

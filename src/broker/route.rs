@@ -280,7 +280,7 @@ pub async fn read_here(
     replicas: &[NodeId],
     read: LocalRead,
 ) -> Result<ReadResult, LocalReadError> {
-    if read.wait_until.is_none() && !partitions.was_written(group) {
+    if read.wait_until.is_none() && partitions.is_unwritten(group) {
         return Err(LocalReadError::NeverWritten);
     }
     match led_replica(partitions, group, replicas).await {
@@ -296,7 +296,7 @@ pub async fn offset_here(
     replicas: &[NodeId],
     at: ReadFrom,
 ) -> forward::OffsetAnswer {
-    if !partitions.was_written(group) {
+    if partitions.is_unwritten(group) {
         return Err(LocalReadError::NeverWritten);
     }
     match led_replica(partitions, group, replicas).await {

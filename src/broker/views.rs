@@ -34,10 +34,10 @@ pub async fn summaries_here(
     let alive = alive(transport);
     let mut answers = Vec::with_capacity(groups.len());
     for (group, replicas) in groups {
-        let answer = if partitions.was_written(group) {
-            written_summary(partitions, group, &replicas, &alive).await
-        } else {
+        let answer = if partitions.is_unwritten(group) {
             SummaryAnswer::NeverWritten
+        } else {
+            written_summary(partitions, group, &replicas, &alive).await
         };
         answers.push((group, answer));
     }

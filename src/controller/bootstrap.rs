@@ -151,7 +151,9 @@ impl Controller {
         let mut refusals = self.inner.transport.refusals();
         let started = Instant::now();
         loop {
-            if let Some(cluster_id) = image.borrow_and_update().cluster_id() {
+            // The borrow ends here: while it is held, no newer image can be published.
+            let known = image.borrow_and_update().cluster_id();
+            if let Some(cluster_id) = known {
                 return self.adopt(cluster_id).await;
             }
             let Some(meta) = self.meta() else { return Ok(()) };

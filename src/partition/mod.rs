@@ -72,9 +72,10 @@ impl Partitions {
         Ok(replica.clone())
     }
 
-    /// Whether `group` was ever written on this node: only then it has anything to tell.
-    pub fn was_written(&self, group: GroupId) -> bool {
-        self.groups.get(group).is_some() || self.groups.has_log(group)
+    /// Whether this node holds a replica of `group`, and it was never written. Of a group that was deleted, or is not
+    /// known here (yet), nobody can say so: its log may have been removed.
+    pub fn is_unwritten(&self, group: GroupId) -> bool {
+        self.groups.get(group).is_none() && !self.groups.has_log(group) && self.groups.is_held(group)
     }
 
     /// Ends the replica of a deleted group and removes its log.

@@ -90,7 +90,8 @@ impl Groups {
         *self.inner.directory.write() = Some(directory);
     }
 
-    fn is_held(&self, group: GroupId) -> bool {
+    /// Whether the catalog has it that this node holds a replica of the group.
+    pub fn is_held(&self, group: GroupId) -> bool {
         if group == META_GROUP {
             return true;
         }

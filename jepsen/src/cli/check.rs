@@ -1,14 +1,39 @@
-//! `jepsen check`.
+//! `jepsen check`: a verdict on a history.
 
-use crate::cli::exit::Outcome;
+use crate::cli::exit::{Outcome, Verdict};
+use crate::report::input::Input;
+use crate::report::text;
+use clap::ValueEnum;
+use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A history, or the directory of a run
+    /// A history (EDN or JSON lines, also .gz), or the directory of a run
     history: PathBuf,
+    /// The run asked for less than acks=all: count what was lost, and don't call it an anomaly
+    #[arg(long)]
+    loss_allowed: bool,
+    /// How to print the verdict
+    #[arg(short, long, default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
-    anyhow::bail!("{}: this build has no `check` yet", arguments.history.display())
+    let verdict = Input::read(&arguments.history)?.check(arguments.loss_allowed)?;
+    let mut text = match arguments.output {
+        Output::Text => text::verdict(&verdict),
+        Output::Json => serde_json::to_string_pretty(&verdict)?,
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(if verdict.clean { Verdict::Clean } else { Verdict::Anomaly })
 }

@@ -50,6 +50,8 @@ pub struct Line {
     pub error: Option<ErrorText>,
     /// `:seek-to-beginning?`, of an `assign`.
     pub seek_to_beginning: bool,
+    /// `:consistency :linearizable`, of a `poll`: ours, others' checkers skip it.
+    pub linearizable: bool,
     /// `:rebalance-log`: keys that were taken or given while a poll ran.
     pub rebalanced: Vec<Key>,
 }

@@ -7,7 +7,7 @@
 //! A file that cannot be written to is remembered and told by [`Recorder::close`]; the run goes on meanwhile.
 //! Two invocations of one process at a time are a mistake of the runner, and stop it.
 
-use crate::history::line::{ErrorText, F, Key, Kind, Line, Process, Value};
+use crate::history::line::{ErrorText, F, Key, Kind, Line, Micro, Process, Value};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -50,7 +50,21 @@ struct State {
 pub struct Operation {
     process: Process,
     f: F,
+    marks: Marks,
+}
+
+/// What an operation's lines say beside the value.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
     seek_to_beginning: bool,
+    linearizable: bool,
+}
+
+impl Marks {
+    fn put(self, line: &mut Line) {
+        line.seek_to_beginning = self.seek_to_beginning;
+        line.linearizable = self.linearizable;
+    }
 }
 
 impl Operation {
@@ -87,7 +101,16 @@ impl Recorder {
     /// # Panics
     /// If the process has an operation open: give an answer to one before you ask for the next.
     pub fn invoke(&self, process: Process, f: F, value: Value) -> Operation {
-        self.begin(process, f, value, false)
+        self.begin(process, f, value, Marks::default())
+    }
+
+    /// A `:poll` that asks for `consistency=linearizable`, and says so.
+    ///
+    /// # Panics
+    /// As [`Recorder::invoke`].
+    pub fn invoke_linearizable_poll(&self, process: Process) -> Operation {
+        let marks = Marks { linearizable: true, ..Marks::default() };
+        self.begin(process, F::Poll, Value::Micros(vec![Micro::Poll(None)]), marks)
     }
 
     /// An `:assign`; it says so if it seeks to the beginning.
@@ -95,17 +118,16 @@ impl Recorder {
     /// # Panics
     /// As [`Recorder::invoke`].
     pub fn invoke_assign(&self, process: Process, keys: Vec<Key>, seek_to_beginning: bool) -> Operation {
-        self.begin(process, F::Assign, Value::Keys(keys), seek_to_beginning)
+        let marks = Marks { seek_to_beginning, ..Marks::default() };
+        self.begin(process, F::Assign, Value::Keys(keys), marks)
     }
 
-    fn begin(&self, process: Process, f: F, value: Value, seek_to_beginning: bool) -> Operation {
+    fn begin(&self, process: Process, f: F, value: Value, marks: Marks) -> Operation {
         let mut state = self.shared.state.lock();
         let before = state.open.insert(process, (f.clone(), value.clone()));
         assert!(before.is_none(), "process {process} invokes {} while {before:?} is open", f.name());
-        state.write(self.shared.start, process, Kind::Invoke, f.clone(), value, |line| {
-            line.seek_to_beginning = seek_to_beginning;
-        });
-        Operation { process, f, seek_to_beginning }
+        state.write(self.shared.start, process, Kind::Invoke, f.clone(), value, |line| marks.put(line));
+        Operation { process, f, marks }
     }
 
     /// Writes a completion, whose value repeats the invocation's with the results put in.
@@ -123,7 +145,7 @@ impl Recorder {
         rebalanced: Vec<Key>,
     ) {
         assert_ne!(kind, Kind::Invoke, "a completion is :ok, :fail or :info");
-        let Operation { process, f, seek_to_beginning } = operation;
+        let Operation { process, f, marks } = operation;
         let mut state = self.shared.state.lock();
         // After the end it has its :info already.
         if state.open.remove(&process).is_none() {
@@ -131,7 +153,7 @@ impl Recorder {
         }
         state.write(self.shared.start, process, kind, f, value, |line| {
             line.error = error;
-            line.seek_to_beginning = seek_to_beginning;
+            marks.put(line);
             line.rebalanced = rebalanced;
         });
     }
@@ -142,7 +164,7 @@ impl Recorder {
         let Some((f, value)) = state.open.remove(&operation.process) else { return };
         state.write(self.shared.start, operation.process, Kind::Info, f, value, |line| {
             line.error = Some(error);
-            line.seek_to_beginning = operation.seek_to_beginning;
+            operation.marks.put(line);
         });
     }
 
@@ -214,6 +236,7 @@ impl State {
             value,
             error: None,
             seek_to_beginning: false,
+            linearizable: false,
             rebalanced: vec![],
         };
         more(&mut line);

@@ -27,6 +27,7 @@ pub fn line(edn: Edn, counted: u64) -> Result<Line, Wrong> {
         value: Value::Nil,
         error: None,
         seek_to_beginning: false,
+        linearizable: false,
         rebalanced: vec![],
     };
     for (name, member) in members {
@@ -42,6 +43,7 @@ pub fn line(edn: Edn, counted: u64) -> Result<Line, Wrong> {
                 line.error = Some(member).filter(|error| *error != Edn::Nil).map(|error| ErrorText(error.into()))
             }
             Some("seek-to-beginning?") => line.seek_to_beginning = member == Edn::Bool(true),
+            Some("consistency") => line.linearizable = member.name() == Some("linearizable"),
             Some("rebalance-log") => line.rebalanced = read_rebalanced(&member)?,
             _ => {}
         }
@@ -205,6 +207,9 @@ impl fmt::Display for Line {
         write!(out, " :value {}", self.value)?;
         if self.seek_to_beginning {
             out.write_str(" :seek-to-beginning? true")?;
+        }
+        if self.linearizable {
+            out.write_str(" :consistency :linearizable")?;
         }
         if !self.rebalanced.is_empty() {
             write!(out, " :rebalance-log [{{:keys {}}}]", Keys(&self.rebalanced))?;

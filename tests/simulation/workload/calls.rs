@@ -1,0 +1,171 @@
+//! How a call is carried out on a node: through its broker, as a front does it.
+
+use super::{Call, Outcome, Place};
+use balsa::broker::{
+    Broker, CreateTopic, Fetch, FetchError, IdempotencyKey, Isolation, Produce, ProduceError, ProduceRecords, ReadFrom,
+    RecordSet, TopicError, TopicView,
+};
+use balsa::record::{Limits, records};
+use balsa::types::{Acks, Offset, PartitionId};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Bytes that one read asks for.
+const READ_BYTES_MAX: usize = 256 << 10;
+const LIMITS: Limits = Limits { record_bytes_max: 1 << 20, batch_bytes_max: 8 << 20, inflated_bytes_max: 32 << 20 };
+
+/// The bytes of a value: the number, and a filling that follows from it, so that damage shows.
+fn value_bytes(value: u64, len: usize) -> Vec<u8> {
+    let mut bytes = value.to_be_bytes().to_vec();
+    bytes.extend((8..len.max(8)).map(|at| (value as usize).wrapping_add(at) as u8));
+    bytes
+}
+
+fn value_of(bytes: &[u8]) -> Option<u64> {
+    let value = u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
+    (value_bytes(value, bytes.len()) == bytes).then_some(value)
+}
+
+fn refused(reason: impl ToString) -> Outcome {
+    Outcome::Refused { reason: reason.to_string(), earlier_in_doubt: false }
+}
+
+fn unknown(reason: impl ToString) -> Outcome {
+    Outcome::Unknown { reason: reason.to_string() }
+}
+
+fn topic_failed(error: &TopicError) -> Outcome {
+    match error {
+        TopicError::OutcomeUnknown { .. } => unknown(error),
+        _ => refused(error),
+    }
+}
+
+/// Carries a call out; the node's own deadline is `patience`.
+pub async fn carry_out(broker: Broker, call: Call, patience: Duration) -> Outcome {
+    let deadline = Instant::now() + patience;
+    let topic = match &call {
+        Call::Create { topic, partitions, replication } => {
+            let request = CreateTopic {
+                name: topic.clone(),
+                partitions: Some(*partitions),
+                replication_factor: Some(*replication),
+                ..CreateTopic::default()
+            };
+            return match broker.create_topic(request, deadline).await {
+                Ok(view) => Outcome::Created { topic: view.id.0 },
+                Err(error) => topic_failed(&error),
+            };
+        }
+        other => match broker.resolve_topic(other.topic(), false, deadline).await {
+            Ok(topic) => topic,
+            Err(error) => return refused(error),
+        },
+    };
+    match call {
+        Call::Produce { partition, values, value_bytes, acks_all, expected, key, .. } => {
+            let write = Write { partition, values, value_bytes, acks_all, expected, key };
+            produce(&broker, topic, write, deadline).await
+        }
+        Call::Read { partition, from, linearizable, .. } => {
+            read(&broker, topic, partition, ReadFrom::Offset(Offset(from)), linearizable, deadline).await
+        }
+        Call::End { partition, .. } => read(&broker, topic, partition, ReadFrom::Latest, true, deadline).await,
+        Call::Delete { topic: name } => match broker.delete_topic(&name, deadline).await {
+            Ok(()) => Outcome::Deleted { topic: topic.id.0 },
+            Err(error) => topic_failed(&error),
+        },
+        Call::Create { .. } => unreachable!("done above"),
+    }
+}
+
+struct Write {
+    partition: u32,
+    values: Vec<u64>,
+    value_bytes: usize,
+    acks_all: bool,
+    expected: Option<u64>,
+    key: Option<u64>,
+}
+
+async fn produce(broker: &Broker, topic: Arc<TopicView>, write: Write, deadline: Instant) -> Outcome {
+    let place = Place { topic: topic.id.0, partition: write.partition };
+    let mut set = RecordSet::new();
+    for value in &write.values {
+        set.push(broker.now_ms(), None, Some(&value_bytes(*value, write.value_bytes)), &[]);
+    }
+    let mut body_hash = [0; 16];
+    body_hash[..8].copy_from_slice(&write.values[0].to_be_bytes());
+    let request = Produce {
+        topic,
+        partition: PartitionId(write.partition),
+        records: ProduceRecords::Set(set),
+        acks: if write.acks_all { Acks::All } else { Acks::Leader },
+        deadline,
+        expected_offset: write.expected.map(Offset),
+        idempotency: write.key.map(|key| IdempotencyKey { key: format!("key-{key}"), body_hash }),
+    };
+    match broker.produce(request).await {
+        Ok(produced) => {
+            let base_offset = produced.base_offset.map_or(0, |offset| offset.0);
+            Outcome::Produced { place, base_offset, acks_all: write.acks_all, replayed: produced.replayed }
+        }
+        Err(ProduceError::OffsetMismatch { log_end_offset, .. }) => Outcome::Mismatch { place, end: log_end_offset.0 },
+        Err(error @ ProduceError::OutcomeUnknown { .. }) => unknown(error),
+        Err(error) => refused(error),
+    }
+}
+
+async fn read(
+    broker: &Broker,
+    topic: Arc<TopicView>,
+    partition: u32,
+    from: ReadFrom,
+    linearizable: bool,
+    deadline: Instant,
+) -> Outcome {
+    let place = Place { topic: topic.id.0, partition };
+    let request = Fetch {
+        topic,
+        partition: PartitionId(partition),
+        from,
+        max_bytes: READ_BYTES_MAX,
+        wait_ms: 0,
+        isolation: Isolation::ReadCommitted,
+        linearizable,
+        deadline,
+    };
+    let fetched = match broker.fetch(request).await {
+        Ok(fetched) => fetched,
+        Err(FetchError::StorageFailed(reason)) => return refused(reason),
+        Err(error) => return refused(error),
+    };
+    let start_offset = fetched.start_offset.0;
+    let mut found = Vec::new();
+    for batches in &fetched.batches {
+        for record in records(batches.to_bytes(), &LIMITS) {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return Outcome::Wrong { place, what: format!("a batch that was served: {error}") },
+            };
+            if record.offset < fetched.start_offset {
+                continue;
+            }
+            match record.value.as_deref().and_then(value_of) {
+                Some(value) => found.push((record.offset.0, value)),
+                None => {
+                    let what = format!("the bytes of the record at offset {} were never written", record.offset);
+                    return Outcome::Wrong { place, what };
+                }
+            }
+        }
+    }
+    Outcome::Read {
+        place,
+        start_offset,
+        high_watermark: fetched.high_watermark.0,
+        term: fetched.term.0,
+        records: found,
+    }
+}
