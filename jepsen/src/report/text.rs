@@ -1,6 +1,9 @@
-//! A verdict as text.
+//! A run and its verdict as text.
 
 use crate::check::{Judged, Ruled, Verdict};
+use crate::report::Report;
+use crate::report::faults::by_kind;
+use crate::report::run_file::RunFile;
 use std::fmt::{self, Write};
 
 /// How many findings of a rule are printed.
@@ -11,6 +14,66 @@ pub fn verdict(verdict: &Verdict) -> String {
     let mut out = String::new();
     write_verdict(&mut out, verdict).expect("a string takes all that is written to it");
     out
+}
+
+/// The run, its faults, and the verdict.
+pub fn report(report: &Report) -> String {
+    let mut out = String::new();
+    write_report(&mut out, report).expect("a string takes all that is written to it");
+    out
+}
+
+fn write_report(out: &mut String, report: &Report) -> fmt::Result {
+    if let Some(run) = &report.input.run {
+        write_run(out, run)?;
+    }
+    let timeline = &report.timeline;
+    writeln!(out, "{} of history, {} records acknowledged", seconds(timeline.end_ns), timeline.acknowledged)?;
+    if let Some(latency) = timeline.latency {
+        let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(seconds);
+        writeln!(out, "acknowledged writes took {p50} (p50), {p99} (p99), {max} (longest)")?;
+    }
+    writeln!(out)?;
+    if !report.faults.is_empty() {
+        writeln!(out, "{:<26} {:>6}   longest time without an acknowledged write (middle)", "fault", "times")?;
+        for of in by_kind(&report.faults) {
+            let [all, all_middle] = [of.worst.all_ns, of.middle.all_ns].map(seconds);
+            let [one, one_middle] = [of.worst.partition_ns, of.middle.partition_ns].map(seconds);
+            let text = format!("{all} ({all_middle}) in all; {one} ({one_middle}) in a partition");
+            writeln!(out, "{:<26} {:>6}   {text}", of.kind, of.count)?;
+        }
+        writeln!(out)?;
+    }
+    write_verdict(out, &report.verdict)
+}
+
+fn write_run(out: &mut String, run: &RunFile) -> fmt::Result {
+    writeln!(out, "{}", run.command_line.join(" "))?;
+    writeln!(out, "workload {}, seed {}, nodes {}", run.workload, run.seed, run.nodes.join(", "))?;
+    let faults: u64 = run.faults_done.values().sum();
+    writeln!(out, "{faults} faults done, {} elections seen", run.elections.len())?;
+    for not_done in &run.faults_not_done {
+        writeln!(out, "NOT DONE: {}: {}", not_done.kind, not_done.reason)?;
+    }
+    for note in &run.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    match &run.exit {
+        Some(exit) => writeln!(out, "the run ended: {} {}", exit.verdict, exit.reason),
+        None => writeln!(out, "the run did not come to its end"),
+    }
+}
+
+/// Nanoseconds as a person reads them.
+pub fn seconds(ns: u64) -> String {
+    let ns = ns as f64;
+    match ns {
+        _ if ns < 1e6 => format!("{:.0} µs", ns / 1e3),
+        _ if ns < 10e6 => format!("{:.1} ms", ns / 1e6),
+        _ if ns < 1e9 => format!("{:.0} ms", ns / 1e6),
+        _ if ns < 100e9 => format!("{:.2} s", ns / 1e9),
+        _ => format!("{:.0} s", ns / 1e9),
+    }
 }
 
 fn write_verdict(out: &mut String, verdict: &Verdict) -> fmt::Result {
