@@ -39,7 +39,7 @@ fn million(lines: Vec<jepsen::history::Line>) -> Duration {
 #[test]
 #[ignore = "it measures"]
 fn a_million_operations_take_less_than_a_minute() {
-    let plan = Plan { clients: 10, keys: 20, operations: 1_000_000 };
+    let plan = Plan { clients: 10, keys: 20, operations: 1_000_000, crashes: 1 };
     assert!(million(simulated::history(1, plan)) < Duration::from_secs(60));
 }
 

@@ -17,7 +17,7 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 fn lines(seed: u64) -> Vec<Line> {
-    let plan = Plan { clients: 2 + seed % 7, keys: 1 + seed % 3, operations: 150 + 37 * (seed % 9) };
+    let plan = Plan { clients: 2 + seed % 7, keys: 1 + seed % 3, operations: 150 + 37 * (seed % 9), crashes: 30 };
     simulated::history(seed, plan)
 }
 

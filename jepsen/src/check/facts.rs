@@ -8,7 +8,7 @@
 //! were told and what all polls delivered. Where losses are allowed (`acks=1`), a send took place only if it was read.
 
 use crate::check::ops::{Op, Part, What};
-use crate::check::table::OffsetTable;
+use crate::check::table::{OffsetTable, Quick};
 use crate::history::{Key, Kind, Line, Message, Micro, Offset, Place, Value};
 use std::collections::HashMap;
 
@@ -113,7 +113,7 @@ impl<'a> Facts<'a> {
             sent_twice: vec![],
             key_ids: HashMap::new(),
         };
-        Interner { ids: HashMap::new(), facts: &mut facts }.take_all();
+        Interner { ids: HashMap::default(), facts: &mut facts }.take_all();
         facts.note_readers();
         facts.decide_what_took_place(loss_allowed);
         facts.build_logs(loss_allowed);
@@ -170,6 +170,18 @@ impl<'a> Facts<'a> {
         self.parts_of(op).iter().flat_map(|part| match part {
             Part::Send(_) => &[],
             Part::Poll(range) => &self.reads[range.start as usize..range.end as usize],
+        })
+    }
+
+    /// The same in runs of one key: each step of a walk that looks a key up is one for many messages.
+    pub fn runs_of<'f>(&'f self, op: &'f Op) -> impl Iterator<Item = (KeyId, &'f [Read])> {
+        let polls = self.parts_of(op).iter().filter_map(|part| match part {
+            Part::Send(_) => None,
+            Part::Poll(range) => Some(&self.reads[range.start as usize..range.end as usize]),
+        });
+        let key = |read: &Read| self.message(read.message).key;
+        polls.flat_map(move |reads| {
+            reads.chunk_by(move |one, next| key(one) == key(next)).map(move |run| (key(&run[0]), run))
         })
     }
 
@@ -269,7 +281,7 @@ impl Logs<'_> {
 
 /// Numbers keys and messages while it takes the operations' values.
 struct Interner<'f, 'a> {
-    ids: HashMap<(KeyId, Message), MessageId>,
+    ids: HashMap<(KeyId, Message), MessageId, Quick>,
     facts: &'f mut Facts<'a>,
 }
 
@@ -294,7 +306,8 @@ impl Interner<'_, '_> {
     fn take(&mut self, op: OpId, micro: &Micro) {
         match micro {
             Micro::Send { key, message, place } => {
-                let id = self.message(*key, *message);
+                let key = self.key(*key);
+                let id = self.message(key, *message);
                 let facts = &mut self.facts.messages[id.0 as usize];
                 if facts.writer.is_some() {
                     self.facts.sent_twice.push((id, op));
@@ -308,8 +321,9 @@ impl Interner<'_, '_> {
             Micro::Poll(keys) => {
                 let from = self.facts.reads.len() as u32;
                 for polled in keys.iter().flatten() {
+                    let key = self.key(polled.key);
                     for (offset, message) in &polled.messages {
-                        let read = Read { message: self.message(polled.key, *message), offset: *offset };
+                        let read = Read { message: self.message(key, *message), offset: *offset };
                         self.facts.reads.push(read);
                     }
                 }
@@ -318,12 +332,16 @@ impl Interner<'_, '_> {
         }
     }
 
-    fn message(&mut self, key: Key, value: Message) -> MessageId {
+    fn key(&mut self, key: Key) -> KeyId {
         let next_key = KeyId(self.facts.keys.len() as u32);
         let key_id = *self.facts.key_ids.entry(key).or_insert(next_key);
         if key_id == next_key {
             self.facts.keys.push(KeyFacts { key: Some(key), ..KeyFacts::default() });
         }
+        key_id
+    }
+
+    fn message(&mut self, key_id: KeyId, value: Message) -> MessageId {
         let next = MessageId(self.facts.messages.len() as u32);
         let id = *self.ids.entry((key_id, value)).or_insert(next);
         if id == next {

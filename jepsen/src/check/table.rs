@@ -1,6 +1,36 @@
-//! Offset to message, for offsets that are nearly dense: an array, and a map for what is far beyond its end.
+//! Tables for millions of numbers: offset to message where offsets are nearly dense (an array, and a map for what is far
+//! beyond its end), and a hasher for keys that are numbers already.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Hashes numbers by multiplying: a message is looked up each time it was delivered, and nobody attacks a checker by
+/// the messages of his own history.
+pub type Quick = BuildHasherDefault<QuickHasher>;
+
+#[derive(Default)]
+pub struct QuickHasher(u64);
+
+impl Hasher for QuickHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(26) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The map takes the lowest and the highest bits; a product is best in its middle.
+        self.0 ^ (self.0 >> 29)
+    }
+}
 
 const EMPTY: u32 = u32::MAX;
 /// How far beyond twice its length the array grows at a time; one wild offset must not take all memory.

@@ -6,7 +6,7 @@
 use crate::history::edn::Edn;
 use crate::history::edn_read::{self, Malformed};
 use crate::history::line::Line;
-use crate::history::typed;
+use crate::history::{quick, typed};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -90,6 +90,9 @@ impl History {
 
 /// A line's text, or nothing where it is blank or a comment.
 fn parse(bytes: &[u8], counted: u64) -> Result<Option<Line>, String> {
+    if let Some(line) = quick::poll(bytes) {
+        return Ok(Some(line));
+    }
     let text = std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8: {error}"))?;
     let json = text.trim_start().starts_with("{\"");
     let edn = if json {

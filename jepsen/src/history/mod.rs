@@ -11,6 +11,7 @@
 //! | `line` | a line's types |
 //! | `recorder` | writes lines while a run goes on |
 //! | `file` | reads a file again, that of a killed run too |
+//! | `quick` | the shortcut for most lines |
 //! | `typed` | a line from EDN and back |
 //! | `edn` | EDN itself |
 //!
@@ -21,6 +22,7 @@ pub mod edn;
 mod edn_read;
 mod file;
 mod line;
+mod quick;
 mod recorder;
 mod typed;
 

@@ -39,6 +39,8 @@ pub struct Plan {
     pub clients: u64,
     pub keys: u64,
     pub operations: u64,
+    /// Of a thousand choices, how many are to crash and begin again under another number.
+    pub crashes: u64,
 }
 
 /// What a client is about to do or to be told.
@@ -154,7 +156,7 @@ impl Simulation {
     }
 
     fn choose(&mut self, which: usize) -> (F, Value) {
-        if self.clients[which].assigned.is_empty() || self.dice.percent(3) {
+        if self.clients[which].assigned.is_empty() || self.dice.below(1000) < self.plan.crashes {
             // A process that has read goes on where it was, so whoever wants other keys is another process.
             let mut keys: Vec<Key> = (0..self.plan.keys).map(Key).collect();
             keys.retain(|_| !self.dice.percent(20));

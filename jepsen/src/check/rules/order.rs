@@ -114,9 +114,10 @@ fn sends_below_own_reads(facts: &Facts, findings: &mut Findings) {
             }
         }
         if op.kind == Kind::Ok {
-            for read in facts.reads_of(op) {
-                let to = read_to.entry((op.process, facts.message(read.message).key)).or_insert((read.offset, id));
-                *to = (*to).max((read.offset, id));
+            for (key, reads) in facts.runs_of(op) {
+                let Some(highest) = reads.iter().map(|read| read.offset).max() else { continue };
+                let to = read_to.entry((op.process, key)).or_insert((highest, id));
+                *to = (*to).max((highest, id));
             }
         }
     }

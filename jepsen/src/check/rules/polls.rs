@@ -45,15 +45,16 @@ impl Consumer {
 
 fn poll(facts: &Facts, findings: &mut Findings, consumer: &mut Consumer, id: OpId, op: &Op) {
     let rebalanced = &facts.lines[op.told() as usize].rebalanced;
-    for read in facts.reads_of(op) {
-        let key = facts.message(read.message).key;
-        let before = consumer.at.insert(key, (read.offset, id));
-        let Some((before, earlier)) = before else { continue };
-        let within = earlier == id;
-        if within && rebalanced.contains(&facts.key_name(key)) {
-            continue;
+    for (key, reads) in facts.runs_of(op) {
+        let mut before = consumer.at.get(&key).copied();
+        let excused = rebalanced.contains(&facts.key_name(key));
+        for read in reads {
+            if let Some((before, earlier)) = before.filter(|(_, earlier)| !(excused && *earlier == id)) {
+                step(facts, findings, key, Step { before, earlier, read, id, within: earlier == id });
+            }
+            before = Some((read.offset, id));
         }
-        step(facts, findings, key, Step { before, earlier, read, id, within });
+        consumer.at.extend(before.map(|before| (key, before)));
     }
 }
 

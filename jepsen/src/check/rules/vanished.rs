@@ -4,7 +4,7 @@
 //! came. And after the last send, such consumers together are given everything that was ever delivered. Messages that
 //! nobody ever read are `lost-write` and `unseen`, not this. (No workload here lets records expire.)
 
-use crate::check::facts::{Facts, KeyId, MessageFacts, OpId};
+use crate::check::facts::{Facts, KeyId, MessageFacts, OpId, Read};
 use crate::check::finding::Findings;
 use crate::check::ops::What;
 use crate::check::rule::Rule;
@@ -16,9 +16,17 @@ struct Reading {
     process: u64,
     /// When it was to begin.
     began: u32,
-    reads: Vec<(Offset, OpId)>,
+    /// Offsets from and to, without a hole, and by which poll.
+    reads: Vec<(Offset, Offset, OpId)>,
     /// Its process ended with an unknown outcome, so that it may not have come to its end.
     cut: bool,
+}
+
+impl Reading {
+    /// How far it came, and by which poll.
+    fn end(&self) -> Option<(Offset, OpId)> {
+        self.reads.iter().map(|(_, to, by)| (*to, *by)).max()
+    }
 }
 
 pub fn check(facts: &Facts, findings: &mut Findings) {
@@ -77,10 +85,11 @@ fn readings(facts: &Facts) -> BTreeMap<KeyId, Vec<Reading>> {
                 assigned.insert(op.process, keys);
             }
             What::Poll | What::Txn if op.kind == Kind::Ok => {
-                for read in facts.reads_of(op) {
-                    let key = facts.message(read.message).key;
+                for (key, reads) in facts.runs_of(op) {
                     if let Some(reading) = open.get_mut(&(op.process, key)) {
-                        reading.reads.push((read.offset, OpId(at as u32)));
+                        let pieces = reads.chunk_by(|one, next| next.offset.0 == one.offset.0 + 1);
+                        let piece = |piece: &[Read]| (piece[0].offset, piece[piece.len() - 1].offset, OpId(at as u32));
+                        reading.reads.extend(pieces.map(piece));
                     }
                 }
             }
@@ -95,19 +104,19 @@ fn readings(facts: &Facts) -> BTreeMap<KeyId, Vec<Reading>> {
 
 /// What a reading passed over, of all that was known below the place that it came to.
 fn passed_over(facts: &Facts, findings: &mut Findings, key: KeyId, reading: &Reading) {
-    let mut offsets: Vec<(Offset, OpId)> = reading.reads.clone();
-    offsets.sort_unstable();
-    let mut given = offsets.iter().peekable();
-    let Some(end) = offsets.last().map(|(offset, _)| *offset) else { return };
+    let mut pieces = reading.reads.clone();
+    pieces.sort_unstable();
+    let mut given = pieces.iter().peekable();
+    let Some((end, _)) = reading.end() else { return };
     for (offset, message) in facts.key(key).log.iter().take_while(|(offset, _)| *offset <= end) {
-        while given.next_if(|(at, _)| at < offset).is_some() {}
-        if given.peek().is_some_and(|(at, _)| at == offset) {
+        while given.next_if(|(_, to, _)| to < offset).is_some() {}
+        if given.peek().is_some_and(|(from, _, _)| from <= offset) {
             continue;
         }
         let message = facts.message(*message);
         let Some(reader) = delivered_at(message, *offset) else { continue };
         findings.add(Rule::Vanished, || {
-            let passed_by = given.peek().map_or(reader, |(_, op)| *op);
+            let passed_by = given.peek().map_or(reader, |(_, _, op)| *op);
             let text = format!(
                 "{} at offset {offset} was delivered before; process {} read from the beginning to {end} without it",
                 message.value, reading.process
@@ -131,7 +140,7 @@ struct LastReading {
 
 impl LastReading {
     fn take(&mut self, reading: &Reading) {
-        let last = reading.reads.iter().max().copied();
+        let last = reading.end();
         self.count += 1;
         self.farthest = self.farthest.max(last);
     }
@@ -161,7 +170,7 @@ impl LastReading {
     /// Nobody's last reading ends before another's.
     fn compare_one(&self, facts: &Facts, findings: &mut Findings, key: KeyId, reading: &Reading) {
         let Some((farthest, by)) = self.farthest else { return };
-        let last = reading.reads.iter().max().copied();
+        let last = reading.end();
         if last.is_some_and(|(end, _)| end >= farthest) {
             return;
         }
