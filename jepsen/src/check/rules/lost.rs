@@ -18,8 +18,9 @@ pub fn check(facts: &Facts, findings: &mut Findings) {
                 let read_to = facts.key(message.key).read_to.unwrap_or(offset);
                 let how = if acknowledged { "acknowledged" } else { "proved by another message of its operation" };
                 let text = format!("{} at offset {offset} ({how}) was never read, but {read_to} was", message.value);
-                let passed = facts.key(message.key).log.iter().find(|(at, _)| *at > offset).map(|(_, next)| *next);
-                let reader = passed.and_then(|next| facts.message(next).ok_reader);
+                let log = &facts.key(message.key).log;
+                let above = log[log.partition_point(|(at, _)| *at <= offset)..].iter();
+                let reader = above.filter_map(|(_, next)| facts.message(*next).ok_reader).next();
                 let ops: Vec<_> = [Some(writer), reader].into_iter().flatten().collect();
                 facts.finding(message.key, &[offset], &ops, text)
             });
