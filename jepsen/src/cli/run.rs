@@ -3,6 +3,7 @@
 use crate::cli::exit::{Outcome, Verdict};
 use crate::cluster::binary::{self, Build};
 use crate::fault::{self, Fault};
+use crate::report;
 use crate::run::options::Options;
 use crate::run::{self, interrupt};
 use crate::workload::world::Load;
@@ -62,7 +63,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// Clients that write
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 24)]
     clients: usize,
     /// Clients that read
     #[arg(long, default_value_t = 3)]
@@ -105,7 +106,7 @@ pub fn run(arguments: Arguments) -> Outcome {
         if interrupt.is_cancelled() {
             bail!("interrupted; what there is of the run is in {}", options.dir.display());
         }
-        if checked(&options.dir)? == Verdict::Anomaly {
+        if checked(options)? == Verdict::Anomaly {
             verdict = Verdict::Anomaly;
         }
     }
@@ -170,8 +171,7 @@ fn load(arguments: &Arguments) -> Load {
         keys: arguments.keys,
         records: arguments.records,
         record_bytes: arguments.record_bytes,
-        op_time_max: Duration::from_secs(10),
-        try_time_max: Duration::from_millis(2500),
+        ..Load::default()
     }
 }
 
@@ -181,13 +181,10 @@ fn unix_seconds() -> anyhow::Result<u64> {
 }
 
 /// Checks a run's histories and writes its report.
-fn checked(dir: &Path) -> Outcome {
-    let file = crate::report::run_file::RunFile::read(dir)?.context("the run has no run.json")?;
-    for (name, value) in &file.figures {
-        println!("{name}: {value}");
-    }
-    for incident in &file.incidents {
-        println!("{}: {}", incident.kind, incident.detail);
-    }
-    Ok(if file.incidents.is_empty() { Verdict::Clean } else { Verdict::Anomaly })
+fn checked(options: &Options) -> Outcome {
+    let (page, report) = report::write(&options.dir, options.workload.loss_is_allowed())?;
+    println!("{}", report.text());
+    println!("The same with pictures: {}", page.display());
+    let incidents = report.input.run.as_ref().map_or(0, |run| run.incidents.len());
+    Ok(if report.verdict.clean && incidents == 0 { Verdict::Clean } else { Verdict::Anomaly })
 }

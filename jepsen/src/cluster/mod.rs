@@ -174,7 +174,7 @@ fn arguments(plan: &Plan, number: u16, addresses: &Addresses, peers: &str, disk:
     add("--peers", peers.to_owned());
     add("--set", "allow_insecure_listener=true".to_owned());
     // Small, so that files are closed and checkpoints written within a short run, and a disk is filled quickly.
-    add("--set", "storage.segment_bytes=4194304".to_owned());
+    add("--set", "storage.segment_bytes=1048576".to_owned());
     add("--set", "storage.disk_reserve_bytes=16777216".to_owned());
     for setting in &plan.settings {
         add("--set", setting.clone());

@@ -16,15 +16,14 @@ fn between(one: &[u16], other: &[u16]) -> Vec<Way> {
     one.iter().flat_map(|from| other.iter().flat_map(move |to| [(*from, *to), (*to, *from)])).collect()
 }
 
-/// Each node keeps the links to the nearest half of the others in a circle.
+/// Each node keeps the links to its two neighbours in a circle: with itself that is a majority of five, and of four.
 fn ring(circle: &[u16]) -> Vec<Way> {
     let nodes = circle.len();
-    let near = nodes / 2 / 2 + usize::from(nodes < 5);
     let mut ways = Vec::new();
     for (at, from) in circle.iter().enumerate() {
         for (other, to) in circle.iter().enumerate() {
             let apart = at.abs_diff(other);
-            if apart.min(nodes - apart) > near {
+            if apart.min(nodes - apart) > 1 {
                 ways.push((*from, *to));
             }
         }

@@ -6,6 +6,7 @@ use crate::workload::http::{Call, NoAnswer};
 use crate::workload::lane::Lane;
 use crate::workload::record;
 use crate::workload::world::World;
+use rand::Rng;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const PAGE_RECORDS: usize = 2000;
+/// One of so many polls in turn asks the quorum first.
+const LINEARIZABLE_ONE_OF: u32 = 4;
 /// Over the time that the node is asked to wait.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
@@ -104,16 +107,25 @@ impl Reader {
         }
         self.turn = (self.turn + 1) % self.positions.len();
         let key = *self.positions.keys().nth(self.turn).expect("the turn is below the number of keys");
+        if self.lane.random.random_ratio(1, LINEARIZABLE_ONE_OF) {
+            let operation = world.recorder.invoke_linearizable_poll(self.lane.process());
+            // It does not wait: what was acknowledged before it began must be in it.
+            return self.page(world, key, Duration::ZERO, "&consistency=linearizable", operation).await;
+        }
         self.poll(world, key, wait).await
     }
 
     /// Polls one page of one key.
     pub async fn poll(&mut self, world: &World, key: Key, wait: Duration) -> Progress {
+        let operation = begin(world, &self.lane);
+        self.page(world, key, wait, "", operation).await
+    }
+
+    async fn page(&mut self, world: &World, key: Key, wait: Duration, more: &str, operation: Operation) -> Progress {
         let offset = self.position(key);
         let place = world.place(key);
         let wait_ms = wait.as_millis();
-        let call = Call::get(format!("{}?offset={offset}&limit={PAGE_RECORDS}&wait_ms={wait_ms}", place.path()));
-        let operation = begin(world, &self.lane);
+        let call = Call::get(format!("{}?offset={offset}&limit={PAGE_RECORDS}&wait_ms={wait_ms}{more}", place.path()));
         let answer = self.lane.http.call(self.lane.node(), &call, wait + ANSWER_TIME).await;
         let outcome = match answer {
             Ok(answer) if answer.status == 200 => match serde_json::from_slice::<Page>(&answer.body) {

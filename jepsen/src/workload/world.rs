@@ -31,6 +31,21 @@ pub struct Load {
     pub try_time_max: Duration,
 }
 
+impl Default for Load {
+    fn default() -> Load {
+        Load {
+            rate: Some(200),
+            clients: 24,
+            readers: 3,
+            keys: 8,
+            records: 25,
+            record_bytes: 100,
+            op_time_max: Duration::from_secs(10),
+            try_time_max: Duration::from_millis(2500),
+        }
+    }
+}
+
 /// A partition of a topic.
 #[derive(Debug)]
 pub struct Place {
