@@ -102,7 +102,10 @@ const HUNTS: [Hunt; 6] = [
 /// Mutants that only the simulation hunts, and why.
 const ELSEWHERE: [(&str, &str); 2] = [
     ("vote-not-persisted", "needs two elections in one term around a restart: the simulation makes those"),
-    ("membership-without-joint", "the product has no interface for changes of membership yet: the simulation makes them"),
+    (
+        "membership-without-joint",
+        "the product has no interface for changes of membership yet: the simulation makes them",
+    ),
 ];
 
 /// What became of one.

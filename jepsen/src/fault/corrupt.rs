@@ -80,14 +80,15 @@ fn segments(data_dir: &Path) -> Vec<Vec<PathBuf>> {
 /// Damages some files. Which, in words.
 fn damage(data_dir: &Path, what: &What) -> anyhow::Result<String> {
     let mut random = StdRng::seed_from_u64(what.draw);
-    let cut = what.variant == "a cut file";
-    let mut candidates: Vec<PathBuf> = Vec::new();
-    for group in segments(data_dir) {
-        let closed = group.len().saturating_sub(1);
-        let take = if cut { closed } else { group.len() };
-        candidates.extend(group.into_iter().take(take));
+    let groups = segments(data_dir);
+    let large = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() >= BYTES_MIN);
+    let closed = groups.iter().flat_map(|group| &group[..group.len().saturating_sub(1)]).filter(|path| large(path));
+    let mut candidates: Vec<PathBuf> = closed.cloned().collect();
+    // A cut of the last file of a log is what a crash may leave; early in a run there may be no other.
+    let cut = what.variant == "a cut file" && !candidates.is_empty();
+    if !cut {
+        candidates = groups.into_iter().flatten().filter(large).collect();
     }
-    candidates.retain(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() >= BYTES_MIN));
     anyhow::ensure!(!candidates.is_empty(), "no file is large enough yet to be damaged");
     let mut done = Vec::new();
     for _ in 0..FILES_MAX.min(candidates.len()) {
@@ -108,5 +109,5 @@ fn damage(data_dir: &Path, what: &What) -> anyhow::Result<String> {
         file.sync_all()?;
         done.push(path.strip_prefix(data_dir).unwrap_or(&path).display().to_string());
     }
-    Ok(format!("{}: {}", what.variant, done.join(", ")))
+    Ok(format!("{}: {}", if cut { "cut short" } else { "flipped bits" }, done.join(", ")))
 }
