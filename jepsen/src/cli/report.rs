@@ -3,7 +3,7 @@
 use crate::cli::exit::{Outcome, Verdict};
 use crate::report;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -16,8 +16,13 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Outcome {
     anyhow::ensure!(arguments.dir.is_dir(), "{}: a report is of a run's directory", arguments.dir.display());
-    let (page, report) = report::write(&arguments.dir, arguments.loss_allowed)?;
+    show(&arguments.dir, arguments.loss_allowed)
+}
+
+/// Checks the run in `dir`, writes its page and prints the same: also the end of each `run`.
+pub fn show(dir: &Path, loss_allowed: bool) -> Outcome {
+    let (page, report) = report::write(dir, loss_allowed)?;
     let text = format!("{}\nThe same with pictures: {}\n", report.text(), page.display());
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(if report.verdict.clean { Verdict::Clean } else { Verdict::Anomaly })
+    Ok(if report.clean() { Verdict::Clean } else { Verdict::Anomaly })
 }

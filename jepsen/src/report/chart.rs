@@ -103,7 +103,7 @@ impl<'a> Charts<'a> {
             let (from, width) = (self.x(window.from_ns), (self.x(to) - self.x(window.from_ns)).max(2.0));
             let length = if window.to_ns.is_some() { seconds(to - window.from_ns) } else { "never healed".to_owned() };
             let title = format!(
-                "{kind} {} {} at {}, {length}; no write for {} in all, {} in a partition",
+                "{kind} {} {} at {}, {length}; no write for {} in all, {} in one key",
                 window.nodes.join(", "),
                 window.detail,
                 seconds(window.from_ns),
@@ -128,7 +128,9 @@ impl<'a> Charts<'a> {
     fn anomalies(&self) -> Vec<(u64, String)> {
         let ruled = self.report.verdict.anomalies();
         let of = ruled.flat_map(|ruled| ruled.found.examples.iter().map(move |finding| (ruled.rule, finding)));
-        of.map(|(rule, finding)| (finding.time_ns, format!("{rule}: {}", finding.text))).collect()
+        let incidents = self.report.input.run.iter().flat_map(|run| &run.incidents);
+        let incidents = incidents.map(|one| (one.time_ns, format!("{}: {}", one.kind, one.detail)));
+        of.map(|(rule, finding)| (finding.time_ns, format!("{rule}: {}", finding.text))).chain(incidents).collect()
     }
 
     fn marks_lane(&self, out: &mut String, name: &str, class: &str, marks: &[(u64, String)]) {
@@ -193,7 +195,7 @@ impl<'a> Charts<'a> {
             let (x, y) = (self.middle(at) - width / 2.0, 100.0 - height);
             put!(out, "<rect class=\"bad\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>");
         }
-        out.push_str("</svg>");
+        put!(out, "<path class=\"line grid\" d=\"M0 50H{WIDTH}\"/></svg>");
         ticks(out, &[(0.5, short(top / 2.0)), (1.0, short(top))]);
         out.push_str("</div></div>");
     }
@@ -276,7 +278,8 @@ impl<'a> Charts<'a> {
 
     fn axis(&self, out: &mut String) {
         let end = self.report.timeline.end_ns as f64 / 1e9;
-        let step = nice(end / 10.0);
+        let step = [0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0].into_iter().find(|step| end / step <= 12.0);
+        let step = step.unwrap_or_else(|| (end / 600.0).ceil() * 60.0);
         out.push_str("<div class=\"row axis\"><div class=\"label\"></div><div class=\"plot\">");
         let mut at = 0.0;
         while at <= end {
@@ -305,10 +308,10 @@ fn ticks(out: &mut String, labels: &[(f64, String)]) {
     }
 }
 
-/// The next of 1, 2, 5, 10, 20, 50 …
+/// The next round number: few enough to be read, close enough to fill the picture.
 fn nice(number: f64) -> f64 {
     let power = 10f64.powf(number.max(1e-9).log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0];
+    let steps = [1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
     steps.into_iter().map(|step| step * power).find(|step| *step >= number).unwrap_or(number)
 }
 
@@ -341,7 +344,7 @@ mod tests {
 
     #[test]
     fn scales_end_at_round_numbers() {
-        assert_eq!([nice(0.9), nice(1.0), nice(11.0), nice(4999.0)], [1.0, 1.0, 20.0, 5000.0]);
+        assert_eq!([nice(1.0), nice(11.0), nice(12.5), nice(4999.0)], [1.0, 12.0, 16.0, 5000.0]);
         assert_eq!([short(1500.0), short(20.0), short(2e6)], ["1.5 k", "20", "2 M"]);
     }
 

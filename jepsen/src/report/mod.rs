@@ -37,6 +37,11 @@ impl Report {
         Report { verdict, timeline, faults, input }
     }
 
+    /// Nothing is wrong: neither in a history, nor in what only the runner saw.
+    pub fn clean(&self) -> bool {
+        self.verdict.clean && self.input.run.as_ref().is_none_or(|run| run.incidents.is_empty())
+    }
+
     pub fn text(&self) -> String {
         text::report(self)
     }

@@ -1,6 +1,6 @@
 //! The page: one HTML file, with its style and its pictures in it. It has no script, and asks no server for anything.
 
-use crate::check::{Judged, Ruled};
+use crate::check::{Finding, Judged, Ruled};
 use crate::report::Report;
 use crate::report::chart::{Charts, escape, put, short};
 use crate::report::faults::by_kind;
@@ -9,6 +9,10 @@ use crate::report::text::seconds;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
+
+/// How many broken rules show their proof at once, and how many findings of each.
+const RULES_OPEN_MAX: usize = 4;
+const FINDINGS_OPEN_MAX: usize = 2;
 
 /// How many faults have a line of their own.
 const FAULTS_MAX: usize = 12;
@@ -21,10 +25,10 @@ pub fn page(report: &Report) -> String {
     put!(out, "<title>{}</title><style>{STYLE}</style></head><body><main>", escape(&title(report)));
     banner(&mut out, report);
     tiles(&mut out, report);
-    anomalies(&mut out, report);
     out.push_str("<h2>What happened</h2><div class=\"card\">");
     out.push_str(&charts.all());
     out.push_str("</div>");
+    anomalies(&mut out, report);
     faults(&mut out, report, &charts);
     doubts(&mut out, report);
     rules(&mut out, report);
@@ -35,11 +39,7 @@ pub fn page(report: &Report) -> String {
 }
 
 fn title(report: &Report) -> String {
-    let names: Vec<&str> = report.verdict.anomalies().map(|ruled| ruled.rule).collect();
-    match names.as_slice() {
-        [] => "jepsen: no anomaly".to_owned(),
-        names => format!("jepsen: {}", names.join(", ")),
-    }
+    if report.clean() { "jepsen: no anomaly".to_owned() } else { format!("jepsen: {}", found(report)) }
 }
 
 /// Whether the run came to its own end.
@@ -56,16 +56,24 @@ fn banner(out: &mut String, report: &Report) {
     let run = report.input.run.as_ref();
     let early = interrupted(run);
     let operations = short(verdict.counts.operations as f64);
-    let (class, head) = match (verdict.clean, &early) {
-        (false, _) => {
-            let found: Vec<String> =
-                verdict.anomalies().map(|ruled| format!("{} × {}", ruled.found.count, ruled.rule)).collect();
-            ("bad", format!("Anomalies: {}", found.join(", ")))
-        }
+    let incidents = run.map(|run| run.incidents.as_slice()).unwrap_or_default();
+    let (class, head) = match (report.clean(), &early) {
+        (false, _) => ("bad", format!("{} in {operations} operations", found(report))),
         (true, Some(_)) => ("none", format!("No anomaly so far, in {operations} operations")),
         (true, None) => ("good", format!("No anomaly in {operations} operations")),
     };
     put!(out, "<div class=\"banner {class}\"><h1>{}</h1>", escape(&head));
+    if !report.clean() {
+        out.push_str("<ul>");
+        for incident in incidents {
+            let at = seconds(incident.time_ns);
+            put!(out, "<li><b>{}</b> at {at}: {}</li>", escape(&incident.kind), escape(&incident.detail));
+        }
+        for ruled in verdict.anomalies() {
+            put!(out, "<li><b>{}</b> × {}: {}</li>", escape(ruled.rule), ruled.found.count, escape(ruled.meaning));
+        }
+        out.push_str("</ul>");
+    }
     if let Some(early) = early {
         put!(out, "<p><b>{}</b></p>", escape(&early));
     }
@@ -85,6 +93,16 @@ fn banner(out: &mut String, report: &Report) {
     out.push_str("</div>");
 }
 
+/// How much is wrong, in words.
+fn found(report: &Report) -> String {
+    let rules = report.verdict.anomalies().count();
+    let incidents = report.input.run.as_ref().map_or(0, |run| run.incidents.len());
+    let parts = [(rules, "rule broken", "rules broken"), (incidents, "incident", "incidents")];
+    let parts = parts.iter().filter(|(count, ..)| *count > 0);
+    let words = parts.map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many }));
+    words.collect::<Vec<_>>().join(" and ")
+}
+
 fn tile(out: &mut String, number: &str, name: &str) {
     put!(out, "<div class=\"tile\"><b>{}</b><span>{}</span></div>", escape(number), escape(name));
 }
@@ -101,11 +119,11 @@ fn tiles(out: &mut String, report: &Report) {
         tile(out, &short(counts.messages_lost as f64), name);
     }
     if let Some(latency) = timeline.latency {
-        tile(out, &format!("{} / {}", seconds(latency.p50), seconds(latency.p99)), "write latency, p50 / p99");
+        tile(out, &seconds(latency.p50), &format!("write latency, p50; p99 is {}", seconds(latency.p99)));
     }
     let worst = timeline.silence(0, timeline.end_ns);
     tile(out, &seconds(worst.all_ns), "longest without any acknowledged write");
-    tile(out, &seconds(worst.partition_ns), "the same, of one partition");
+    tile(out, &seconds(worst.partition_ns), "the same, of one key");
     if let Some(run) = &report.input.run {
         tile(out, &run.elections.len().to_string(), "elections seen");
     }
@@ -113,8 +131,11 @@ fn tiles(out: &mut String, report: &Report) {
 }
 
 fn anomalies(out: &mut String, report: &Report) {
-    for ruled in report.verdict.anomalies() {
-        rule(out, ruled, "", true);
+    if report.verdict.anomalies().next().is_some() {
+        out.push_str("<h2>What is wrong, and the proof</h2>");
+    }
+    for (at, ruled) in report.verdict.anomalies().enumerate() {
+        rule(out, ruled, "", at < RULES_OPEN_MAX);
     }
 }
 
@@ -125,7 +146,26 @@ fn rule(out: &mut String, ruled: &Ruled, class: &str, open: bool) {
     if let Judged::Noted(why) = &ruled.judged {
         put!(out, "<p class=\"soft\">No anomaly in this run: {}.</p>", escape(why));
     }
-    for finding in &ruled.found.examples {
+    let (first, rest) = ruled.found.examples.split_at(ruled.found.examples.len().min(FINDINGS_OPEN_MAX));
+    findings(out, first);
+    if !rest.is_empty() {
+        put!(
+            out,
+            "<details class=\"rest\"><summary class=\"soft\">{} more</summary>",
+            ruled.found.count - first.len() as u64
+        );
+        findings(out, rest);
+        let left_out = ruled.found.count - ruled.found.examples.len() as u64;
+        if left_out > 0 {
+            put!(out, "<p class=\"soft\">and {left_out} that are counted only</p>");
+        }
+        out.push_str("</details>");
+    }
+    out.push_str("</details>");
+}
+
+fn findings(out: &mut String, findings: &[Finding]) {
+    for finding in findings {
         out.push_str("<div class=\"finding\">");
         let key = finding.key.as_ref().map(|key| format!("key {key}: ")).unwrap_or_default();
         put!(out, "{}{} <small>at {}</small>", escape(&key), escape(&finding.text), seconds(finding.time_ns));
@@ -134,11 +174,6 @@ fn rule(out: &mut String, ruled: &Ruled, class: &str, open: bool) {
         }
         out.push_str("</div>");
     }
-    let shown = ruled.found.examples.len() as u64;
-    if ruled.found.count > shown {
-        put!(out, "<p class=\"soft\">and {} more</p>", ruled.found.count - shown);
-    }
-    out.push_str("</details>");
 }
 
 fn faults(out: &mut String, report: &Report, charts: &Charts) {
@@ -147,14 +182,14 @@ fn faults(out: &mut String, report: &Report, charts: &Charts) {
     }
     out.push_str("<h2>Faults, and the longest time without an acknowledged write</h2><div class=\"card wide\"><table>");
     out.push_str(
-        "<tr><th>fault</th><th class=\"n\">times</th><th class=\"n\">in all, longest</th><th class=\"n\">middle</th>",
+        "<tr><th>fault</th><th class=\"n\">times</th><th class=\"n\">in all, longest</th><th class=\"n more\">middle</th>",
     );
-    out.push_str("<th class=\"n\">in a partition, longest</th><th class=\"n\">middle</th></tr>");
+    out.push_str("<th class=\"n\">of one key, longest</th><th class=\"n more\">middle</th></tr>");
     for of in by_kind(&report.faults) {
         let colour = charts.colour(&of.kind);
         put!(out, "<tr><td><i class=\"key b{colour}\"></i>{}</td><td class=\"n\">{}</td>", escape(&of.kind), of.count);
-        for ns in [of.worst.all_ns, of.middle.all_ns, of.worst.partition_ns, of.middle.partition_ns] {
-            put!(out, "<td class=\"n\">{}</td>", seconds(ns));
+        for (worst, middle) in [(of.worst.all_ns, of.middle.all_ns), (of.worst.partition_ns, of.middle.partition_ns)] {
+            put!(out, "<td class=\"n\">{}</td><td class=\"n more\">{}</td>", seconds(worst), seconds(middle));
         }
         out.push_str("</tr>");
     }
@@ -172,7 +207,7 @@ fn worst_faults(out: &mut String, report: &Report, charts: &Charts) {
     out.push_str(
         "<div class=\"card wide\"><table><tr><th>at</th><th>fault</th><th>nodes</th><th class=\"n\">healed after</th>",
     );
-    out.push_str("<th class=\"n\">in all</th><th class=\"n\">in a partition</th></tr>");
+    out.push_str("<th class=\"n\">in all</th><th class=\"n\">of one key</th></tr>");
     for fault in worst {
         let window = &fault.window;
         let colour = charts.colour(&window.kind);
@@ -240,6 +275,14 @@ fn counts(out: &mut String, report: &Report) {
         put!(out, "<td class=\"n\">{}</td><td class=\"n\">{}</td></tr>", count.fail, count.info);
     }
     out.push_str("</table></div>");
+    let figures = report.input.run.as_ref().map(|run| run.figures.as_slice()).unwrap_or_default();
+    if !figures.is_empty() {
+        out.push_str("<h2>Figures</h2><div class=\"card wide\"><table>");
+        for (name, value) in figures {
+            put!(out, "<tr><td>{}</td><td class=\"n\">{}</td></tr>", escape(name), escape(value));
+        }
+        out.push_str("</table></div>");
+    }
 }
 
 fn footer(out: &mut String, report: &Report) {

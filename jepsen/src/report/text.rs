@@ -39,12 +39,14 @@ fn write_report(out: &mut String, report: &Report) -> fmt::Result {
         for of in by_kind(&report.faults) {
             let [all, all_middle] = [of.worst.all_ns, of.middle.all_ns].map(seconds);
             let [one, one_middle] = [of.worst.partition_ns, of.middle.partition_ns].map(seconds);
-            let text = format!("{all} ({all_middle}) in all; {one} ({one_middle}) in a partition");
+            let text = format!("{all} ({all_middle}) in all; {one} ({one_middle}) of one key");
             writeln!(out, "{:<26} {:>6}   {text}", of.kind, of.count)?;
         }
         writeln!(out)?;
     }
-    write_verdict(out, &report.verdict)
+    write_verdict(out, &report.verdict)?;
+    let incidents = report.input.run.as_ref().map_or(0, |run| run.incidents.len());
+    if incidents > 0 { writeln!(out, "INCIDENTS: {incidents}, told above") } else { Ok(()) }
 }
 
 fn write_run(out: &mut String, run: &RunFile) -> fmt::Result {
@@ -57,6 +59,12 @@ fn write_run(out: &mut String, run: &RunFile) -> fmt::Result {
     }
     for note in &run.notes {
         writeln!(out, "note: {note}")?;
+    }
+    for (name, value) in &run.figures {
+        writeln!(out, "{name}: {value}")?;
+    }
+    for incident in &run.incidents {
+        writeln!(out, "INCIDENT: {} at {}: {}", incident.kind, seconds(incident.time_ns), incident.detail)?;
     }
     match &run.exit {
         Some(exit) => writeln!(out, "the run ended: {} {}", exit.verdict, exit.reason),
@@ -106,7 +114,11 @@ fn write_verdict(out: &mut String, verdict: &Verdict) -> fmt::Result {
     }
     let names: Vec<String> =
         verdict.anomalies().map(|ruled| format!("{} ({})", ruled.rule, ruled.found.count)).collect();
-    if verdict.clean { writeln!(out, "\nNo anomaly.") } else { writeln!(out, "\nANOMALIES: {}", names.join(", ")) }
+    if names.is_empty() {
+        writeln!(out, "\nNo anomaly in the histories.")
+    } else {
+        writeln!(out, "\nANOMALIES: {}", names.join(", "))
+    }
 }
 
 fn write_rule(out: &mut String, ruled: &Ruled) -> fmt::Result {

@@ -76,7 +76,7 @@ impl Timeline {
         for (bucket, latencies) in timeline.buckets.iter_mut().zip(&mut latencies) {
             bucket.latency = latency(latencies);
         }
-        timeline.latency = latency(&mut latencies.into_iter().flatten().collect());
+        timeline.latency = latency(&mut latencies.concat());
         timeline.acks.sort_unstable();
         for acks in timeline.acks_of.values_mut() {
             acks.sort_unstable();
@@ -143,7 +143,7 @@ fn longest(acks: &[u64], last_ask: u64, from: u64, to: u64) -> u64 {
     longest
 }
 
-fn latency(latencies: &mut Vec<u64>) -> Option<Latency> {
+fn latency(latencies: &mut [u64]) -> Option<Latency> {
     latencies.sort_unstable();
     let at = |share: usize| latencies.get((latencies.len().saturating_sub(1)) * share / 100).copied();
     Some(Latency { p50: at(50)?, p99: at(99)?, max: at(100)? })

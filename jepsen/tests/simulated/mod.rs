@@ -297,12 +297,15 @@ fn sent(micro: &Micro) -> Option<(Key, Message)> {
     }
 }
 
+/// An operation on a log's end: what it asks for and, once it took effect, what it is told.
+type Pending = (LogKey, u64, F, Append, Option<(Kind, Value)>);
+
 /// A history of a log's end, of a store that makes no mistake: appends at a given end and at any, refusals, reads.
 pub fn log_end(seed: u64, clients: u64, keys: u64, operations: u64) -> Vec<Line> {
     let mut dice = Dice::new(seed);
     let mut ends = vec![0u64; keys as usize];
     // Invoked; then with what it is told.
-    let mut open: Vec<Option<(LogKey, u64, F, Append, Option<(Kind, Value)>)>> = vec![None; clients as usize];
+    let mut open: Vec<Option<Pending>> = vec![None; clients as usize];
     let mut processes: Vec<u64> = (0..clients).collect();
     let mut lines: Vec<Line> = Vec::new();
     let mut begun = 0;

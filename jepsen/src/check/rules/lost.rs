@@ -20,9 +20,10 @@ pub fn check(facts: &Facts, findings: &mut Findings) {
                 let text = format!("{} at offset {offset} ({how}) was never read, but {read_to} was", message.value);
                 let log = &facts.key(message.key).log;
                 let above = log[log.partition_point(|(at, _)| *at <= offset)..].iter();
-                let reader = above.filter_map(|(_, next)| facts.message(*next).ok_reader).next();
-                let ops: Vec<_> = [Some(writer), reader].into_iter().flatten().collect();
-                facts.finding(message.key, &[offset], &ops, text)
+                let passed = above.filter_map(|(at, next)| Some((*at, facts.message(*next).ok_reader?))).next();
+                let ops: Vec<_> = std::iter::once(writer).chain(passed.map(|(_, reader)| reader)).collect();
+                let offsets: Vec<_> = std::iter::once(offset).chain(passed.map(|(at, _)| at)).collect();
+                facts.finding(message.key, &offsets, &ops, text)
             });
         }
         if acknowledged && message.any_reader.is_none() {
