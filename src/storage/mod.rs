@@ -6,6 +6,7 @@
 
 mod batches;
 mod born;
+mod chunks;
 mod config;
 #[cfg(test)]
 mod conformance;

@@ -1,9 +1,11 @@
 //! Reads frames of a segment one behind the other, in large chunks.
 
+use super::chunks::Chunks;
 use super::frame::{Frame, FrameHeader, HEADER_LEN};
 use crate::vfs::VfsFile;
 use bytes::Bytes;
 use std::io;
+use std::sync::Arc;
 
 /// What is read of each frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub(super) struct FrameReader<'a> {
     detail: Detail,
     position: u64,
     end: u64,
+    chunks: &'a Arc<Chunks>,
     chunk: Bytes,
     chunk_start: u64,
     chunk_bytes: usize,
@@ -38,6 +41,7 @@ impl<'a> FrameReader<'a> {
     /// Reads `[position, end)` of a segment, `chunk_bytes` at a time.
     pub fn new(
         file: &'a dyn VfsFile,
+        chunks: &'a Arc<Chunks>,
         salt: u32,
         detail: Detail,
         position: u64,
@@ -45,7 +49,17 @@ impl<'a> FrameReader<'a> {
         chunk_bytes: usize,
     ) -> FrameReader<'a> {
         let chunk_bytes = chunk_bytes.max(4096);
-        FrameReader { file, salt, detail, position, end, chunk: Bytes::new(), chunk_start: position, chunk_bytes }
+        FrameReader {
+            file,
+            salt,
+            detail,
+            position,
+            end,
+            chunks,
+            chunk: Bytes::new(),
+            chunk_start: position,
+            chunk_bytes,
+        }
     }
 
     /// Where the next frame begins.
@@ -97,10 +111,10 @@ impl<'a> FrameReader<'a> {
         let have = self.chunk_start + self.chunk.len() as u64;
         if self.position < self.chunk_start || self.position + len as u64 > have {
             let left = (self.end - self.position).min(usize::MAX as u64) as usize;
-            let mut chunk = vec![0; len.max(self.chunk_bytes).min(left)];
-            let got = self.file.read_at(&mut chunk, self.position)?;
-            chunk.truncate(got);
-            self.chunk = chunk.into();
+            // The old chunk may be the one to use again.
+            self.chunk = Bytes::new();
+            let len = len.max(self.chunk_bytes).min(left);
+            self.chunk = self.chunks.read(len, |chunk| self.file.read_at(chunk, self.position))?;
             self.chunk_start = self.position;
         }
         let at = (self.position - self.chunk_start) as usize;

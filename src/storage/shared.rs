@@ -1,5 +1,6 @@
 //! What all logs of a store share: the file system, the flushers' queue, the tail cache, open files, counters.
 
+use super::chunks::Chunks;
 use super::disk::DiskLog;
 use super::recent::Recent;
 use super::segment::SparseIndex;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub config: StoreConfig,
     pub random: Random,
     pub stats: StorageStats,
+    pub chunks: Arc<Chunks>,
     pub space: Space,
     pub files: Recent<SegmentKey, Arc<dyn VfsFile>>,
     pub indexes: Recent<SegmentKey, Arc<SparseIndex>>,
@@ -58,6 +60,7 @@ impl Shared {
             dir: dir.to_path_buf(),
             random: random.clone(),
             stats: StorageStats::default(),
+            chunks: Arc::default(),
             space: Space::new(dir.to_path_buf(), config.reserve_bytes),
             files: Recent::new(config.open_files_max),
             indexes: Recent::new(config.open_indexes_max),

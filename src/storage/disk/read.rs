@@ -230,7 +230,8 @@ impl DiskLog {
             return Ok(());
         }
         let file = self.shared.file(&self.dir, view.key).map_err(|error| named(&path, &error))?;
-        let mut reader = FrameReader::new(&*file, view.key.salt, detail, position, view.end, chunk_bytes);
+        let mut reader =
+            FrameReader::new(&*file, &self.shared.chunks, view.key.salt, detail, position, view.end, chunk_bytes);
         loop {
             match reader.step().map_err(|error| named(&path, &error))? {
                 Step::Frame(frame) => {
@@ -276,7 +277,15 @@ impl DiskLog {
         let path = layout::segment_path(&self.dir, view.key.first);
         let file: Arc<dyn VfsFile> = self.shared.file(&self.dir, view.key).map_err(|error| named(&path, &error))?;
         let start = segment::HEADER_LEN as u64;
-        let mut reader = FrameReader::new(&*file, view.key.salt, Detail::Headers, start, view.end, HEADERS_CHUNK_BYTES);
+        let mut reader = FrameReader::new(
+            &*file,
+            &self.shared.chunks,
+            view.key.salt,
+            Detail::Headers,
+            start,
+            view.end,
+            HEADERS_CHUNK_BYTES,
+        );
         let mut index = SparseIndex::default();
         loop {
             match reader.step().map_err(|error| named(&path, &error))? {

@@ -312,6 +312,7 @@ fn find_proof(found: &Found, position: u64, expected: LogIndex) -> io::Result<Op
     use crate::storage::frame::{HEADER_LEN, MARKER, MARKER_AT};
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut start = position + 1;
+    let chunks = Arc::default();
     while start + HEADER_LEN as u64 <= found.len {
         let got = found.file.read_at(&mut chunk, start)?;
         let bytes = &chunk[..got];
@@ -321,7 +322,7 @@ fn find_proof(found: &Found, position: u64, expected: LogIndex) -> io::Result<Op
             }
             let candidate = start + at as u64;
             let mut reader =
-                FrameReader::new(&*found.file, found.header.salt, Detail::Headers, candidate, found.len, 4096);
+                FrameReader::new(&*found.file, &chunks, found.header.salt, Detail::Headers, candidate, found.len, 4096);
             if let Step::Frame(frame) = reader.step()?
                 && frame.header.id.index >= expected
                 && frame.header.durable_next > expected.0
@@ -383,7 +384,9 @@ impl Scan {
     // Runs to the end of the file. `Some` tells why it stopped before; order that no crash explains is an error.
     fn run(&mut self, found: &Found, interval_bytes: u64) -> io::Result<Option<String>> {
         let salt = found.header.salt;
-        let mut reader = FrameReader::new(&*found.file, salt, Detail::Whole, self.position, found.len, CHUNK_BYTES);
+        let chunks = Arc::default();
+        let mut reader =
+            FrameReader::new(&*found.file, &chunks, salt, Detail::Whole, self.position, found.len, CHUNK_BYTES);
         loop {
             let frame = match reader.step().map_err(|error| small_file::named(&found.path, &error))? {
                 Step::Frame(frame) => frame,
