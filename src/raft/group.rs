@@ -247,6 +247,26 @@ impl Group {
         metrics.membership_config.membership().voter_ids().map(NodeId).collect()
     }
 
+    /// Makes `voters`, all of them replicas already, the group's voters by joint consensus (Ongaro's dissertation, section
+    /// 4.3); replicas that vote no longer still get the log. To be called on the leader. A change that was cut short by
+    /// a loss of leadership is finished by the next leader's call.
+    ///
+    /// # Errors
+    /// This replica does not lead, or the outcome is unknown: the quorum did not answer by the deadline.
+    pub async fn change_voters(&self, voters: &BTreeSet<NodeId>, deadline: Instant) -> Result<(), ProposeError> {
+        self.touch();
+        let ids: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
+        let changed = tokio::time::timeout_at(deadline, self.raft.change_membership(ids, true)).await;
+        match changed {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => match error.forward_to_leader() {
+                Some(to) => Err(ProposeError::NotLeader(to.leader_id.map(NodeId))),
+                None => Err(ProposeError::Unknown),
+            },
+            Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
     /// Log index up to which each replica has acknowledged, on the leader; empty elsewhere.
     pub fn replication(&self) -> Vec<(NodeId, Option<LogIndex>)> {
         let metrics = self.raft.metrics();
