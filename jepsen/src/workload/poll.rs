@@ -10,7 +10,6 @@ use rand::Rng;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,6 +18,8 @@ const PAGE_RECORDS: usize = 2000;
 const LINEARIZABLE_ONE_OF: u32 = 4;
 /// Over the time that the node is asked to wait.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+type Messages = Vec<(Offset, Message)>;
 
 /// A record as it is read.
 #[derive(Debug, Deserialize)]
@@ -108,9 +109,7 @@ impl Reader {
         self.turn = (self.turn + 1) % self.positions.len();
         let key = *self.positions.keys().nth(self.turn).expect("the turn is below the number of keys");
         if self.lane.random.random_ratio(1, LINEARIZABLE_ONE_OF) {
-            let operation = world.recorder.invoke_linearizable_poll(self.lane.process());
-            // It does not wait: what was acknowledged before it began must be in it.
-            return self.page(world, key, Duration::ZERO, "&consistency=linearizable", operation).await;
+            return self.poll_all(world).await;
         }
         self.poll(world, key, wait).await
     }
@@ -118,42 +117,39 @@ impl Reader {
     /// Polls one page of one key.
     pub async fn poll(&mut self, world: &World, key: Key, wait: Duration) -> Progress {
         let operation = begin(world, &self.lane);
-        self.page(world, key, wait, "", operation).await
+        let asked = self.ask(world, key, wait, "").await;
+        self.took(world, operation, asked.map(|messages| vec![Polled { key, messages }]))
     }
 
-    async fn page(&mut self, world: &World, key: Key, wait: Duration, more: &str, operation: Operation) -> Progress {
-        let offset = self.position(key);
-        let place = world.place(key);
-        let wait_ms = wait.as_millis();
-        let call = Call::get(format!("{}?offset={offset}&limit={PAGE_RECORDS}&wait_ms={wait_ms}{more}", place.path()));
-        let answer = self.lane.http.call(self.lane.node(), &call, wait + ANSWER_TIME).await;
-        let outcome = match answer {
-            Ok(answer) if answer.status == 200 => match serde_json::from_slice::<Page>(&answer.body) {
-                Ok(page) => Ok((page.next_offset, page.records.iter().map(Read::message).collect::<Vec<_>>())),
-                Err(error) => {
-                    world.incident("unsound-answer", format!("200 to a poll of key {key}: {error}"));
-                    Err(ErrorText::detailed("unsound-answer", &error.to_string()))
+    /// Polls a page of each key, linearizable and without waiting. As one operation, all or nothing: a poll that
+    /// delivers nothing of a key says that there was nothing, so it has to have asked for each.
+    async fn poll_all(&mut self, world: &World) -> Progress {
+        let operation = world.recorder.invoke_linearizable_poll(self.lane.process());
+        let mut all = Ok(Vec::new());
+        for key in self.keys() {
+            let asked = self.ask(world, key, Duration::ZERO, "&consistency=linearizable").await;
+            match (asked, &mut all) {
+                (Ok(messages), Ok(all)) => all.push(Polled { key, messages }),
+                (Err(error), _) => {
+                    all = Err(error);
+                    break;
                 }
-            },
-            Ok(answer) => {
-                let (status, detail) = (answer.status.as_u16(), answer.detail());
-                if status == 500 {
-                    world.incident("internal-error", format!("500 to a poll of key {key}: {detail}"));
-                }
-                Err(ErrorText::http(status, &detail))
+                (Ok(_), Err(_)) => {}
             }
-            Err(NoAnswer::Timeout) => Err(ErrorText::keyword("timeout")),
-            Err(NoAnswer::NotSent(text) | NoAnswer::Broken(text)) => Err(ErrorText::detailed("broken", &text)),
-        };
-        match outcome {
-            Ok((next, messages)) => {
-                let behind = messages.last().map_or(offset, |(last, _)| last.0 + 1);
-                if next != behind {
-                    let text = format!("key {key}: from {offset} up to {behind}, and next_offset is {next}");
-                    world.incident("unsound-answer", text);
+        }
+        self.took(world, operation, all)
+    }
+
+    /// Goes on behind what was delivered, or stays where it is.
+    fn took(&mut self, world: &World, operation: Operation, asked: Result<Vec<Polled>, ErrorText>) -> Progress {
+        match asked {
+            Ok(polled) => {
+                for of in &polled {
+                    if let Some((last, _)) = of.messages.last() {
+                        self.positions.insert(of.key, last.0 + 1);
+                    }
                 }
-                self.positions.insert(key, behind);
-                Progress::Records(end(world, operation, key, messages))
+                Progress::Records(end(world, operation, polled))
             }
             Err(error) => {
                 failed(world, operation, error);
@@ -162,6 +158,36 @@ impl Reader {
             }
         }
     }
+
+    /// Asks for one page of one key, from where this reader is.
+    async fn ask(&self, world: &World, key: Key, wait: Duration, more: &str) -> Result<Messages, ErrorText> {
+        let offset = self.position(key);
+        let (path, wait_ms) = (world.place(key).path(), wait.as_millis());
+        let call = Call::get(format!("{path}?offset={offset}&limit={PAGE_RECORDS}&wait_ms={wait_ms}{more}"));
+        let answer = match self.lane.http.call(self.lane.node(), &call, wait + ANSWER_TIME).await {
+            Ok(answer) => answer,
+            Err(NoAnswer::Timeout) => return Err(ErrorText::keyword("timeout")),
+            Err(NoAnswer::NotSent(text) | NoAnswer::Broken(text)) => return Err(ErrorText::detailed("broken", &text)),
+        };
+        if answer.status != 200 {
+            let (status, detail) = (answer.status.as_u16(), answer.detail());
+            if status == 500 {
+                world.incident("internal-error", format!("500 to a poll of key {key}: {detail}"));
+            }
+            return Err(ErrorText::http(status, &detail));
+        }
+        let page: Page = serde_json::from_slice(&answer.body).map_err(|error| {
+            world.incident("unsound-answer", format!("200 to a poll of key {key}: {error}"));
+            ErrorText::detailed("unsound-answer", &error.to_string())
+        })?;
+        let messages: Messages = page.records.iter().map(Read::message).collect();
+        let behind = messages.last().map_or(offset, |(last, _)| last.0 + 1);
+        if page.next_offset != behind {
+            let text = format!("key {key}: from {offset} up to {behind}, and next_offset is {}", page.next_offset);
+            world.incident("unsound-answer", text);
+        }
+        Ok(messages)
+    }
 }
 
 /// The invocation of a poll.
@@ -169,14 +195,16 @@ pub fn begin(world: &World, lane: &Lane) -> Operation {
     world.recorder.invoke(lane.process(), F::Poll, Value::Micros(vec![Micro::Poll(None)]))
 }
 
-/// A poll that delivered messages of one key (or none). How many.
-pub fn end(world: &World, operation: Operation, key: Key, messages: Vec<(Offset, Message)>) -> usize {
-    let place: Arc<_> = world.place(key);
-    messages.iter().for_each(|(offset, _)| place.saw(offset.0));
-    let count = messages.len();
+/// A poll that delivered. How many messages.
+pub fn end(world: &World, operation: Operation, mut polled: Vec<Polled>) -> usize {
+    polled.retain(|of| !of.messages.is_empty());
+    for of in &polled {
+        let place = world.place(of.key);
+        of.messages.iter().for_each(|(offset, _)| place.saw(offset.0));
+    }
+    let count = polled.iter().map(|of| of.messages.len()).sum();
     world.tally.polls_ok.fetch_add(1, Ordering::Relaxed);
     world.tally.records_polled.fetch_add(count as u64, Ordering::Relaxed);
-    let polled = if messages.is_empty() { vec![] } else { vec![Polled { key, messages }] };
     world.recorder.complete(operation, Kind::Ok, Value::Micros(vec![Micro::Poll(Some(polled))]), None);
     count
 }

@@ -4,7 +4,7 @@
 //! What a stream delivers within a short time is recorded as one poll. A stream is cut by whatever happens to its
 //! node, by us now and then, and where it is silent for too long.
 
-use crate::history::{ErrorText, Key, Kind, Message, Offset, Value};
+use crate::history::{ErrorText, Key, Kind, Message, Offset, Polled, Value};
 use crate::workload::http::{Call, Http};
 use crate::workload::lane::Lane;
 use crate::workload::poll::{self, Progress, Read, Reader};
@@ -145,7 +145,7 @@ async fn deliver(world: &World, lane: &mut Lane, key: Key, mut stream: Events, m
             }
         }
         last = messages.last().map(|(offset, _)| offset.0).or(last);
-        poll::end(world, operation, key, messages);
+        poll::end(world, operation, vec![Polled { key, messages }]);
         let cut = lane.random.random_ratio(1, CUT_ONE_OF);
         if ended || cut || heard.elapsed() > SILENCE_MAX || world.stop.is_cancelled() {
             return last;
