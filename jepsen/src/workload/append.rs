@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(100);
 /// One of so many polls is followed by a new assignment.
-const ASSIGN_ONE_OF: u32 = 60;
+const ASSIGN_ONE_OF: u32 = 25;
 
 pub struct Append;
 
