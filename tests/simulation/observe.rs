@@ -88,9 +88,10 @@ pub fn follow(seen: &mut LogView, log: &dyn RaftLog) {
     seen.log_end_offset = state.log_end_offset.0;
     let flushed = state.flushed.map_or(0, |id| id.index.0 + 1);
     let mut below = seen.entries.iter().rev().filter(|entry| entry.index < flushed).filter_map(|entry| entry.records);
-    // Of a disk that died in this moment nothing can be read any more, but the log knows its end.
     let end = below.next().map_or(0, |(base, count)| base + count);
-    seen.flushed_end = if state.flushed == state.last { state.log_end_offset.0 } else { end };
+    // Of a disk that died in this moment nothing can be read any more. What it holds shows when it starts again.
+    let unread = next < flushed;
+    seen.flushed_end = if unread || state.flushed == state.last { state.log_end_offset.0 } else { end };
 }
 
 fn entry_view(entry: &LogEntry) -> EntryView {

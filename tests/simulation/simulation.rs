@@ -19,6 +19,7 @@ use crate::world::network::Network;
 use balsa::raft::MachineState;
 use balsa::random::Random;
 use balsa::types::META_GROUP;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The cluster forms within this time.
@@ -40,6 +41,9 @@ pub struct Violation {
 fn violation(invariant: &str, what: impl ToString) -> Violation {
     Violation { invariant: invariant.to_string(), what: what.to_string() }
 }
+
+/// Life, term, leader, what is applied, and the last index of a replica.
+type Told = (u64, u64, Option<u64>, Option<(u64, u64)>, Option<u64>);
 
 struct OnWay {
     op: u64,
@@ -68,6 +72,8 @@ pub struct Simulation {
     pub trace: Trace,
     pub report: Report,
     ticks: u64,
+    /// What the trace said of a replica last.
+    told: BTreeMap<(u64, u64), Told>,
     next_op: u64,
     /// What hosts refused to start for, by host.
     refusals: Vec<(u64, String)>,
@@ -109,6 +115,7 @@ impl Simulation {
             trace,
             report: Report::default(),
             ticks: 0,
+            told: BTreeMap::new(),
             next_op: 1,
             refusals: Vec::new(),
             coming_and_going,
@@ -202,10 +209,11 @@ impl Simulation {
         for (host, seen, group, replica) in self.view.live() {
             let (term, leader, applied, end) =
                 (replica.term, replica.leader, replica.applied, replica.log.last().map(|last| last.index));
-            self.trace.add(
-                self.view.now_ms,
-                format_args!("host {host}.{} group {group}: {term} {leader:?} {applied:?} {end:?}", seen.life),
-            );
+            let told = (seen.life, term, leader, applied, end);
+            if self.told.insert((host, group), told) != Some(told) {
+                let now_ms = self.view.now_ms;
+                self.trace.add(now_ms, format_args!("host {host} group {group}: {told:?}"));
+            }
             if replica.leads_in.is_some() {
                 self.report.leaders.insert((group, term));
             }

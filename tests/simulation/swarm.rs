@@ -74,7 +74,7 @@ impl Swarm {
             keyed_percent: one_of(random, &[0, 30, 100]),
             acks_leader_percent: one_of(random, &[0, 0, 20]),
             tick_micros: one_of(random, &[1_000, 2_000]),
-            look_ticks: 10,
+            look_ticks: one_of(random, &[5, 15]),
             delay: Delay { min: 50, max: delay_max },
             disk_micros: (100, disk_max),
             segment_bytes: one_of(random, &[8 << 10, 64 << 10, 1 << 20]),

@@ -18,6 +18,8 @@ pub struct AcknowledgedIsDurable {
     /// Lives of topics by name, and those that somebody may have deleted.
     lives: BTreeMap<String, BTreeSet<uuid::Uuid>>,
     gone: BTreeSet<uuid::Uuid>,
+    /// Names whose topic somebody is about to delete, or may have deleted.
+    in_doubt: BTreeSet<String>,
 }
 
 impl Invariant for AcknowledgedIsDurable {
@@ -46,10 +48,18 @@ impl Invariant for AcknowledgedIsDurable {
         match &event.outcome {
             None if matches!(event.call, Call::Delete { .. }) => {
                 self.gone.extend(self.lives.get(event.call.topic()).into_iter().flatten());
+                self.in_doubt.insert(event.call.topic().to_string());
+            }
+            Some(Outcome::Deleted { topic }) => {
+                self.gone.insert(*topic);
+                self.in_doubt.remove(event.call.topic());
             }
             Some(Outcome::Produced { place, base_offset, acks_all: true, .. }) => {
                 let values = event.call.values();
                 self.lives.entry(event.call.topic().to_string()).or_default().insert(place.topic);
+                if self.in_doubt.contains(event.call.topic()) {
+                    self.gone.insert(place.topic);
+                }
                 let end = self.acknowledged.entry(*place).or_default();
                 *end = (*end).max(base_offset + values.len() as u64);
                 self.values.entry(*place).or_default().extend((*base_offset..).zip(values.iter().copied()));
