@@ -23,7 +23,6 @@ pub const ANSWER: u16 = 0;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AppendHeader {
     pub group: GroupId,
-    pub replicas: Vec<NodeId>,
     pub record_count: u32,
     pub timestamp_ms_max: i64,
     pub identity: Identity,
@@ -36,7 +35,6 @@ pub type AppendAnswer = Result<Appended, AppendError>;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CommandHeader {
     pub group: GroupId,
-    pub replicas: Vec<NodeId>,
     pub command: PartitionCommand,
 }
 
@@ -45,7 +43,6 @@ pub type CommandAnswer = Result<Applied, AppendError>;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReadHeader {
     pub group: GroupId,
-    pub replicas: Vec<NodeId>,
     pub from: ReadFrom,
     pub max_bytes: u64,
     pub wait_ms: u64,
@@ -65,7 +62,7 @@ struct ReadAnswerHeader {
 /// Asks a node for summaries of those of these groups that it leads. A group that was never written is left out.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SummariesHeader {
-    pub groups: Vec<(GroupId, Vec<NodeId>)>,
+    pub groups: Vec<GroupId>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,7 +79,6 @@ pub type SummariesAnswer = Vec<(GroupId, SummaryAnswer)>;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OffsetHeader {
     pub group: GroupId,
-    pub replicas: Vec<NodeId>,
     pub at: ReadFrom,
 }
 
@@ -99,10 +95,9 @@ pub fn header<T: for<'de> Deserialize<'de>>(message: &Message) -> Result<T, Stri
     bincode::deserialize(&message.header).map_err(|error| format!("kind {}: {error}", message.kind))
 }
 
-pub fn append_message(group: GroupId, replicas: &[NodeId], append: &Append) -> Message {
+pub fn append_message(group: GroupId, append: &Append) -> Message {
     let header = AppendHeader {
         group,
-        replicas: replicas.to_vec(),
         record_count: append.record_count,
         timestamp_ms_max: append.timestamp_ms_max,
         identity: append.identity,

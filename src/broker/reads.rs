@@ -84,7 +84,7 @@ impl Broker {
     async fn is_never_written(&self, target: &Target) -> bool {
         let router = &self.inner.parts.router;
         let asked = target.replicas.iter().map(|node| async move {
-            let groups = vec![(target.group, target.replicas.to_vec())];
+            let groups = vec![target.group];
             match router.summaries(*node, groups, ATTEMPT_PATIENCE).await {
                 Ok(answers) => matches!(answers.first(), Some((_, SummaryAnswer::NeverWritten))),
                 Err(_) => false,

@@ -104,7 +104,7 @@ impl Router {
         patience: Duration,
     ) -> impl Future<Output = Attempt<Appended>> + Send + use<> {
         let remote = (node != self.inner.node_id).then(|| {
-            let message = forward::append_message(target.group, &target.replicas, append);
+            let message = forward::append_message(target.group, append);
             self.inner.transport.start_call(node, Lane::Forward, message, patience)
         });
         let local = remote.is_none().then(|| (self.inner.partitions.clone(), target.clone(), append.clone()));
@@ -114,7 +114,7 @@ impl Router {
                 let done: AppendDone = Box::new(move |result| {
                     let _ = sender.send(result);
                 });
-                append_here(&partitions, target.group, &target.replicas, append, done).await;
+                append_here(&partitions, target.group, append, done).await;
                 return match tokio::time::timeout(patience, receiver).await {
                     Ok(Ok(Ok(appended))) => Attempt::Done(appended),
                     Ok(Ok(Err(AppendError::Unknown))) => Attempt::Unknown("leadership changed".to_string()),
@@ -137,15 +137,11 @@ impl Router {
         patience: Duration,
     ) -> Attempt<Applied> {
         if node != self.inner.node_id {
-            let header = forward::CommandHeader {
-                group: target.group,
-                replicas: target.replicas.to_vec(),
-                command: command.clone(),
-            };
+            let header = forward::CommandHeader { group: target.group, command: command.clone() };
             let message = forward::message(forward::KIND_COMMAND, &header);
             return attempt_of(self.inner.transport.call(node, Lane::Forward, message, patience).await);
         }
-        let work = command_here(&self.inner.partitions, target.group, &target.replicas, command);
+        let work = command_here(&self.inner.partitions, target.group, command);
         match tokio::time::timeout(patience, work).await {
             Ok(Ok(applied)) => Attempt::Done(applied),
             Ok(Err(AppendError::Unknown)) => Attempt::Unknown("leadership changed".to_string()),
@@ -162,14 +158,13 @@ impl Router {
         read: LocalRead,
     ) -> Result<Result<ReadResult, LocalReadError>, String> {
         if node == self.inner.node_id {
-            return Ok(read_here(&self.inner.partitions, target.group, &target.replicas, read).await);
+            return Ok(read_here(&self.inner.partitions, target.group, read).await);
         }
         let now = Instant::now();
         let wait = read.wait_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         let patience = read.deadline.saturating_duration_since(now).max(Duration::from_millis(10));
         let header = forward::ReadHeader {
             group: target.group,
-            replicas: target.replicas.to_vec(),
             from: read.from,
             max_bytes: read.max_bytes as u64,
             wait_ms: wait.as_millis() as u64,
@@ -185,7 +180,7 @@ impl Router {
     pub(super) async fn summaries(
         &self,
         node: NodeId,
-        groups: Vec<(GroupId, Vec<NodeId>)>,
+        groups: Vec<GroupId>,
         patience: Duration,
     ) -> Result<forward::SummariesAnswer, String> {
         if node == self.inner.node_id {
@@ -205,9 +200,9 @@ impl Router {
         patience: Duration,
     ) -> Result<forward::OffsetAnswer, String> {
         if node == self.inner.node_id {
-            return Ok(offset_here(&self.inner.partitions, target.group, &target.replicas, at).await);
+            return Ok(offset_here(&self.inner.partitions, target.group, at).await);
         }
-        let header = forward::OffsetHeader { group: target.group, replicas: target.replicas.to_vec(), at };
+        let header = forward::OffsetHeader { group: target.group, at };
         let message = forward::message(forward::KIND_OFFSET, &header);
         let answer = self.inner.transport.call(node, Lane::Read, message, patience).await;
         forward::header(&answer.map_err(|error| error.to_string())?)
@@ -236,25 +231,15 @@ fn not_here(error: &OpenError) -> String {
 }
 
 /// Opens the replica and, where nobody leads, gets an election going and waits for it a moment.
-async fn led_replica(
-    partitions: &Partitions,
-    group: GroupId,
-    replicas: &[NodeId],
-) -> Result<Arc<crate::partition::Replica>, OpenError> {
+async fn led_replica(partitions: &Partitions, group: GroupId) -> Result<Arc<crate::partition::Replica>, OpenError> {
     let replica = partitions.open(group).await?;
-    replica.group.ensure_leader(replicas, ELECTION_PATIENCE).await;
+    replica.group.ensure_leader(ELECTION_PATIENCE).await;
     Ok(replica)
 }
 
 /// Appends on this node's replica; serves both local requests and those of other nodes.
-pub async fn append_here(
-    partitions: &Partitions,
-    group: GroupId,
-    replicas: &[NodeId],
-    append: Append,
-    done: AppendDone,
-) {
-    match led_replica(partitions, group, replicas).await {
+pub async fn append_here(partitions: &Partitions, group: GroupId, append: Append, done: AppendDone) {
+    match led_replica(partitions, group).await {
         Ok(replica) => replica.append(append, done).await,
         Err(error) => done(Err(AppendError::NotHere(not_here(&error)))),
     }
@@ -264,42 +249,31 @@ pub async fn append_here(
 pub async fn command_here(
     partitions: &Partitions,
     group: GroupId,
-    replicas: &[NodeId],
     command: &PartitionCommand,
 ) -> Result<Applied, AppendError> {
-    match led_replica(partitions, group, replicas).await {
+    match led_replica(partitions, group).await {
         Ok(replica) => replica.command(command).await,
         Err(error) => Err(AppendError::NotHere(not_here(&error))),
     }
 }
 
 /// Reads from this node's replica. A group is not born for a look at it, only for a wait.
-pub async fn read_here(
-    partitions: &Partitions,
-    group: GroupId,
-    replicas: &[NodeId],
-    read: LocalRead,
-) -> Result<ReadResult, LocalReadError> {
+pub async fn read_here(partitions: &Partitions, group: GroupId, read: LocalRead) -> Result<ReadResult, LocalReadError> {
     if read.wait_until.is_none() && partitions.is_unwritten(group) {
         return Err(LocalReadError::NeverWritten);
     }
-    match led_replica(partitions, group, replicas).await {
+    match led_replica(partitions, group).await {
         Ok(replica) => replica.read(read).await,
         Err(error) => Err(LocalReadError::NotHere(not_here(&error))),
     }
 }
 
 /// Resolves an offset on this node's replica.
-pub async fn offset_here(
-    partitions: &Partitions,
-    group: GroupId,
-    replicas: &[NodeId],
-    at: ReadFrom,
-) -> forward::OffsetAnswer {
+pub async fn offset_here(partitions: &Partitions, group: GroupId, at: ReadFrom) -> forward::OffsetAnswer {
     if partitions.is_unwritten(group) {
         return Err(LocalReadError::NeverWritten);
     }
-    match led_replica(partitions, group, replicas).await {
+    match led_replica(partitions, group).await {
         Ok(replica) => replica.offset_for(at).await,
         Err(error) => Err(LocalReadError::NotHere(not_here(&error))),
     }

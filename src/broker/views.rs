@@ -26,32 +26,23 @@ fn alive(transport: &Transport) -> BTreeSet<NodeId> {
 }
 
 /// Summaries of those of `groups` that this node leads. Groups that were never written here stay unborn.
-pub async fn summaries_here(
-    partitions: &Partitions,
-    transport: &Transport,
-    groups: Vec<(GroupId, Vec<NodeId>)>,
-) -> SummariesAnswer {
+pub async fn summaries_here(partitions: &Partitions, transport: &Transport, groups: Vec<GroupId>) -> SummariesAnswer {
     let alive = alive(transport);
     let mut answers = Vec::with_capacity(groups.len());
-    for (group, replicas) in groups {
+    for group in groups {
         let answer = if partitions.is_unwritten(group) {
             SummaryAnswer::NeverWritten
         } else {
-            written_summary(partitions, group, &replicas, &alive).await
+            written_summary(partitions, group, &alive).await
         };
         answers.push((group, answer));
     }
     answers
 }
 
-async fn written_summary(
-    partitions: &Partitions,
-    group: GroupId,
-    replicas: &[NodeId],
-    alive: &BTreeSet<NodeId>,
-) -> SummaryAnswer {
+async fn written_summary(partitions: &Partitions, group: GroupId, alive: &BTreeSet<NodeId>) -> SummaryAnswer {
     let Ok(replica) = partitions.open(group).await else { return SummaryAnswer::Elsewhere(None, Term(0)) };
-    replica.group.ensure_leader(replicas, Duration::from_millis(300)).await;
+    replica.group.ensure_leader(Duration::from_millis(300)).await;
     match replica.summary(alive) {
         Ok(summary) => SummaryAnswer::Leads(summary),
         Err(LocalReadError::NotLeader { leader, term }) => SummaryAnswer::Elsewhere(leader, term),
@@ -97,12 +88,11 @@ impl Broker {
     /// Asks the likely leaders of what is not found yet. True if another round may help.
     async fn search_round(&self, searches: &mut [Option<Search>], round: usize, deadline: Instant) -> bool {
         let router = &self.inner.parts.router;
-        let mut by_node: BTreeMap<NodeId, Vec<(GroupId, Vec<NodeId>)>> = BTreeMap::new();
+        let mut by_node: BTreeMap<NodeId, Vec<GroupId>> = BTreeMap::new();
         let mut place_of = BTreeMap::new();
         for (place, search) in searches.iter().enumerate() {
             let Some(search) = search.as_ref().filter(|search| !Self::is_settled(search)) else { continue };
             place_of.insert(search.target.group, place);
-            let wanted = (search.target.group, search.target.replicas.to_vec());
             // The first round asks every replica whose word is needed to call a partition unwritten.
             let majority = search.target.replicas.len() / 2 + 1;
             let mut nodes = BTreeSet::from([router.guess(&search.target, round)]);
@@ -110,7 +100,7 @@ impl Broker {
                 search.target.replicas.iter().copied().filter(|node| router.is_reachable(*node)).take(majority),
             );
             for node in nodes {
-                by_node.entry(node).or_default().push(wanted.clone());
+                by_node.entry(node).or_default().push(search.target.group);
             }
         }
         if by_node.is_empty() {

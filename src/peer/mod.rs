@@ -60,15 +60,14 @@ impl PeerServer {
             let answer: forward::AppendAnswer = result;
             reply.send(forward::message(forward::ANSWER, &answer));
         });
-        self.run(async move { append_here(&partitions, header.group, &header.replicas, append, done).await });
+        self.run(async move { append_here(&partitions, header.group, append, done).await });
     }
 
     fn command(&self, message: &Message, reply: ReplySender) {
         let Ok(header) = forward::header::<forward::CommandHeader>(message) else { return };
         let partitions = self.partitions.clone();
         self.run(async move {
-            let answer: forward::CommandAnswer =
-                command_here(&partitions, header.group, &header.replicas, &header.command).await;
+            let answer: forward::CommandAnswer = command_here(&partitions, header.group, &header.command).await;
             reply.send(forward::message(forward::ANSWER, &answer));
         });
     }
@@ -86,7 +85,7 @@ impl PeerServer {
                 linearizable: header.linearizable,
                 deadline: now + Duration::from_millis(header.deadline_ms).min(READ_DEADLINE_MAX),
             };
-            let result = read_here(&partitions, header.group, &header.replicas, read).await;
+            let result = read_here(&partitions, header.group, read).await;
             reply.send(forward::read_answer(result));
         });
     }
@@ -104,7 +103,7 @@ impl PeerServer {
         let Ok(header) = forward::header::<forward::OffsetHeader>(message) else { return };
         let partitions = self.partitions.clone();
         self.run(async move {
-            let answer = offset_here(&partitions, header.group, &header.replicas, header.at).await;
+            let answer = offset_here(&partitions, header.group, header.at).await;
             reply.send(forward::message(forward::ANSWER, &answer));
         });
     }

@@ -17,7 +17,7 @@ use crate::types::{GroupId, LogId, LogIndex, NodeId, Term};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::TransferLeaderRequest;
-use openraft::{Config, ReadPolicy, SnapshotPolicy};
+use openraft::{Config, EntryPayload, ReadPolicy, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -102,20 +102,44 @@ fn raft_config(group: GroupId, timing: &RaftTiming) -> Config {
     }
 }
 
+/// Writes a group's first entry, its membership, before anything else. Every replica writes the same one by itself, so
+/// that any majority of them can elect: one that waited for it to come from another could not if that one is lost
+/// between asking for votes and sending entries, and having voted it may not begin by itself any more.
+async fn begin(log: &dyn RaftLog, members: &[NodeId]) -> Result<(), String> {
+    let members: BTreeSet<u64> = members.iter().map(|node| node.0).collect();
+    let membership = Membership::new_with_defaults(vec![members], []);
+    let entry = Entry { log_id: raft_log_id(LogId::default()), payload: EntryPayload::Membership(membership) };
+    let (done, flushed) = tokio::sync::oneshot::channel();
+    let callback = Box::new(move |result| {
+        let _ = done.send(result);
+    });
+    log.append(vec![to_log_entry(entry)], callback).map_err(|error| error.to_string())?;
+    match flushed.await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the log was closed before its first entry was written".to_string()),
+    }
+}
+
 impl Group {
-    /// Opens a group over its log. Reads the disk on blocking threads.
+    /// Opens a group over its log. Reads the disk on blocking threads. `first_members` are those of a group that was
+    /// never written, where they are known.
     ///
     /// # Errors
     /// Damage in the log or the checkpoint, in words.
+    #[expect(clippy::too_many_arguments, reason = "one caller, which has them all at hand")]
     pub(super) async fn open(
         id: GroupId,
         node_id: NodeId,
         log: Arc<dyn RaftLog>,
         empty: MachineState,
+        first_members: Option<Vec<NodeId>>,
         transport: Transport,
         tasks: Tasks,
         timing: &RaftTiming,
     ) -> Result<Arc<Group>, String> {
+        if let Some(members) = first_members.filter(|_| log.state().last.is_none()) {
+            begin(&*log, &members).await?;
+        }
         let (machine_log, machine_tasks) = (log.clone(), tasks.clone());
         let machine = tasks
             .blocking(move || GroupMachine::load(machine_log, empty, machine_tasks))
@@ -132,8 +156,8 @@ impl Group {
         Ok(Arc::new(Group { id, node_id, raft, log, shared, flushed, transport, tasks, activity }))
     }
 
-    /// Starts the group's first membership, and with it an election, unless it has one: true if it did. Every replica
-    /// would start the same one.
+    /// Starts the meta group's first membership, and with it an election, unless it has one: true if it did. Other
+    /// groups have theirs from when they are opened.
     pub async fn ensure_born(&self, replicas: &[NodeId]) -> bool {
         if self.log.state().last.is_some() {
             return false;
@@ -294,13 +318,11 @@ impl Group {
     }
 
     /// Gets an election going where nobody leads, and waits for it a moment.
-    pub async fn ensure_leader(&self, replicas: &[NodeId], patience: Duration) {
+    pub async fn ensure_leader(&self, patience: Duration) {
         if self.leadership().leader.is_some() {
             return;
         }
-        if !self.ensure_born(replicas).await {
-            self.nudge_election().await;
-        }
+        self.nudge_election().await;
         self.await_leader(Instant::now() + patience).await;
     }
 
@@ -318,7 +340,9 @@ impl Group {
             }
             activity.last_election = Some(Instant::now());
         }
-        let _ = self.raft.trigger().elect(true).await;
+        // A group that never had a leader has none to disturb.
+        let asks_first = self.log.state().last.is_some_and(|last| last != LogId::default());
+        let _ = self.raft.trigger().elect(asks_first).await;
     }
 
     /// The leader's process has ended for sure: elect at once, without waiting for its lease. The replicas agree on

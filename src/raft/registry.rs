@@ -176,7 +176,10 @@ impl Groups {
             MachineState::Partition(PartitionState::default())
         };
         let (transport, tasks) = (inner.transport.clone(), inner.tasks.clone());
-        let opened = Group::open(group, inner.node_id, log, empty, transport, tasks, &inner.timing).await?;
+        // Those of the meta group are for bootstrap to decide, which knows whether there is a cluster already.
+        let directory = inner.directory.read().clone().filter(|_| group != META_GROUP);
+        let members = directory.and_then(|directory| directory.replicas(group));
+        let opened = Group::open(group, inner.node_id, log, empty, members, transport, tasks, &inner.timing).await?;
         if opened.voters() == [inner.node_id] {
             // Nobody else could lead, so there is nothing to wait for.
             let _ = opened.raft.trigger().elect(false).await;
