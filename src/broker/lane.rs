@@ -9,6 +9,7 @@
 //! - Numbers of batches on their way are consecutive.
 //! - After a refusal nothing is sent until all that was sent has been answered or given up; then all is sent again.
 //! - A number whose batch may have been written is never used for another batch: the lane takes a new writer id.
+//! - A batch that may have been written gets no other number while somebody waits for it.
 //! - A request is told "not written" only if no attempt of its batch is in doubt.
 
 use super::api::{ProduceError, ProduceRecords};
@@ -74,6 +75,17 @@ struct Batch {
     /// An attempt has no answer: it may have been written.
     in_doubt: bool,
     refusal: Option<AppendError>,
+}
+
+impl Batch {
+    fn may_be_written(&self) -> bool {
+        self.in_doubt || self.sent
+    }
+
+    /// Nobody waits for it any more.
+    fn is_late(&self, now: Instant) -> bool {
+        !self.done && self.members.iter().all(|member| member.reply.is_none() || member.deadline <= now)
+    }
 }
 
 type Outcome = (WriterId, u64, NodeId, Attempt<Appended>);
@@ -387,11 +399,15 @@ impl Lane {
         }
     }
 
-    /// Refuses the first batch for good. Its number was never taken, so the next batch gets it.
+    /// Refuses the first batch for good. Its number was never taken, so the next batch gets it, unless an attempt of a
+    /// later one is in doubt: that could still land under its old number, behind the same batch under its new one.
     fn drop_front(&mut self, error: &ProduceError) {
         let Some(mut batch) = self.batches.pop_front() else { return };
         for reply in batch.members.iter_mut().filter_map(|member| member.reply.take()) {
             let _ = reply.send(Err(error.clone()));
+        }
+        if self.batches.iter().any(|batch| batch.in_doubt) {
+            self.renumber();
         }
     }
 
@@ -413,21 +429,31 @@ impl Lane {
             self.waiting_bytes -= size_of(&request.records);
             let _ = request.reply.send(Err(self.unavailable()));
         }
+        let may_give_up = self.may_give_up(now);
         let unavailable = self.unavailable();
         let unknown = self.unknown();
         for batch in &mut self.batches {
-            let error = if batch.in_doubt || batch.sent { &unknown } else { &unavailable };
+            // What stays for the sake of others may still be written.
+            let goes = may_give_up && batch.is_late(now) && !batch.may_be_written();
+            let error = if goes { &unavailable } else { &unknown };
             for member in batch.members.iter_mut().filter(|member| member.deadline <= now) {
                 if let Some(reply) = member.reply.take() {
                     let _ = reply.send(Err(error.clone()));
                 }
             }
         }
-        let abandoned = |batch: &Batch| !batch.done && batch.members.iter().all(|member| member.reply.is_none());
-        if self.calls.is_empty() && self.batches.iter().any(abandoned) {
-            self.batches.retain(|batch| !abandoned(batch));
+        if self.calls.is_empty() && may_give_up && self.batches.iter().any(|batch| batch.is_late(now)) {
+            self.batches.retain(|batch| !batch.is_late(now));
             self.renumber();
         }
+    }
+
+    /// Whether batches that are late may go, and the others go on under new numbers. A batch that may have been written
+    /// keeps its number as long as somebody waits for it: under another one it would be written twice. But behind a
+    /// number that surely was not taken none was, and none ever will be if that one is not sent again.
+    fn may_give_up(&self, now: Instant) -> bool {
+        let in_doubt = self.batches.iter().take_while(|batch| batch.done || batch.may_be_written());
+        in_doubt.into_iter().all(|batch| batch.done || batch.is_late(now))
     }
 
     fn unavailable(&self) -> ProduceError {
