@@ -355,17 +355,18 @@ impl Replica {
         }
     }
 
-    /// Answers a refusal once what it rests on is committed: until then it may still vanish.
+    /// Answers a refusal once what it rests on is committed, since until then it may still vanish, and a quorum has
+    /// said that this replica leads, since otherwise others may have been answered differently.
     fn answer_when_committed(self: &Arc<Self>, term: Term, offset: Offset, error: AppendError, done: AppendDone) {
         let mut applied = self.group.applied();
-        if applied.borrow_and_update().high_watermark >= offset {
-            return done(Err(error));
-        }
         let replica = self.clone();
         self.tasks.spawn("append-refused", OnPanic::Log, async move {
+            let deadline = Instant::now() + PARKED_MAX;
             let committed = applied.wait_for(|applied| applied.high_watermark >= offset);
-            let reached = matches!(tokio::time::timeout(PARKED_MAX, committed).await, Ok(Ok(_)));
-            if reached && replica.group.leading() == Some(term) {
+            let reached = matches!(tokio::time::timeout_at(deadline, committed).await, Ok(Ok(_)));
+            // A leader that was replaced without knowing it would tell an end that was overtaken long ago.
+            let leads = reached && replica.group.read_index(deadline).await.is_ok();
+            if leads && replica.group.leading() == Some(term) {
                 done(Err(error));
             } else {
                 done(Err(replica.not_leader()));
