@@ -97,6 +97,8 @@ fn raft_config(group: GroupId, timing: &RaftTiming) -> Config {
         // What a leader that died in office had appended is only sure after an election: admission counts on it.
         enable_leader_restore: Some(false),
         enable_pre_vote: Some(true),
+        // A follower whose disk lost the end of its log is sent it again. Without this the leader would end.
+        allow_log_reversion: Some(true),
         backoff: "100ms".to_string(),
         ..Config::default()
     }
