@@ -26,7 +26,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run a cluster, clients and faults; then check the history and write the report
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Check the history of a run
     Check(check::Arguments),
     /// Write DIR/report.html, and the same as text
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Outcome {
     match command {
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(*arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Mutants(arguments) => mutants::run(arguments),
