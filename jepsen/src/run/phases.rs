@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 /// Load without faults, before and after them.
 const CALM: Duration = Duration::from_secs(2);
 /// Until all partitions take writes again.
-const HEALING_TIME_MAX: Duration = Duration::from_secs(60);
+const HEALING_TIME_MAX: Duration = Duration::from_secs(40);
 const READING_TIME_MAX: Duration = Duration::from_secs(180);
 /// Clients that read everything in the end.
 const LAST_READERS: usize = 2;

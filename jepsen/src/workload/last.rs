@@ -11,6 +11,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a key may give nothing while there is something to read.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The same after a key that gave nothing: what is broken is known to be.
+const PATIENCE_LATER: Duration = Duration::from_secs(2);
 
 /// Waits until each partition has taken a write; gives those that did not in time.
 pub async fn writes_succeed(world: &Arc<World>, lanes: &mut [Lane], time_max: Duration) -> Vec<Key> {
@@ -60,15 +64,20 @@ pub async fn read_everything(world: &Arc<World>, lane: Lane, time_max: Duration)
     world.recorder.complete(operation, Kind::Ok, told, None);
     reader.assign_from_beginning(world, &keys);
     let mut unread = Vec::new();
+    let mut patience = PATIENCE;
     for key in keys {
+        let mut moved = Instant::now();
         while reader.position(key) < world.place(key).known_end() {
-            if Instant::now() > deadline {
+            if Instant::now() > deadline || moved.elapsed() > patience {
                 let (at, end) = (reader.position(key), world.place(key).known_end());
                 unread.push(format!("{}: key {key} was read up to {at} of {end}", reader.lane.process()));
+                patience = PATIENCE_LATER;
                 break;
             }
-            if reader.poll(world, key, Duration::from_millis(500)).await == Progress::Failed {
-                tokio::time::sleep(PAUSE).await;
+            match reader.poll(world, key, Duration::from_millis(500)).await {
+                Progress::Records(0) => {}
+                Progress::Records(_) => moved = Instant::now(),
+                Progress::Failed => tokio::time::sleep(PAUSE).await,
             }
         }
     }
