@@ -124,13 +124,12 @@ impl Run<'_> {
             self.phase("start", self.start()).await?;
             beside.spawn(watch::leaders(self.world.clone(), self.leaders.clone(), beside_stop.clone()));
             let lanes = self.phase("load and faults", self.load(faults)).await?;
-            if !self.interrupt.is_cancelled() {
-                self.phase("healing", self.heal()).await?;
-                self.phase("last reading", self.last_reading(lanes)).await?;
-            }
+            self.phase("healing", self.heal()).await?;
+            self.phase("last reading", self.last_reading(lanes)).await?;
             anyhow::Ok(())
         };
-        let outcome = phases.await;
+        // Interrupted, it is dropped wherever it waits: what is open gets its `:info`, and what was made is removed.
+        let outcome = self.interrupt.run_until_cancelled(phases).await.unwrap_or(Ok(()));
         beside_stop.cancel();
         while beside.join_next().await.is_some() {}
         watch::panics(&self.world, &self.cluster);
