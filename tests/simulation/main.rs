@@ -5,6 +5,7 @@
 //! BALSA_SIM_HISTORIES=300 cargo test --test simulation -- histories --nocapture
 //! BALSA_SIM_SECONDS=3600  cargo test --test simulation -- histories --nocapture    until the time is over
 //! BALSA_SIM_SEED=123 RUST_LOG=trace cargo test --test simulation -- replay --nocapture
+//! cargo test --test simulation --features mutants -- mutants --nocapture    each must be found
 //! ```
 //!
 //! A seed decides everything: sizes, faults, the order of events. Each history runs in a process of its own (see
@@ -16,6 +17,8 @@
 mod faults;
 mod healed;
 mod invariants;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod observe;
 mod panics;
 mod report;

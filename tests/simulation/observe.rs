@@ -21,6 +21,10 @@ pub fn look_at(view: &mut View, host: &Host, damaged: bool) {
     if seen.running != host.is_running() || seen.life != host.lives {
         seen.since_ms = now_ms;
     }
+    if seen.life != host.lives {
+        // What was read before may not be what the disk has: all of it is read again.
+        seen.replicas.values_mut().for_each(|replica| replica.log.entries.clear());
+    }
     (seen.life, seen.running, seen.held) = (host.lives, host.is_running(), host.held);
     (seen.ready, seen.damaged) = (host.is_ready(), damaged);
     for replica in seen.replicas.values_mut() {

@@ -69,9 +69,15 @@ pub fn run_many(first_seed: u64, histories: u64, seconds: Option<u64>) -> Outcom
 
 /// Runs a history in a process of its own; says how long that took, too.
 pub fn run_apart(seed: u64) -> (Result<Total, String>, Duration) {
+    run_with(seed, None)
+}
+
+/// As `run_apart`, with a mutant of this name.
+pub fn run_with(seed: u64, mutant: Option<&str>) -> (Result<Total, String>, Duration) {
     let started = Instant::now();
     let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
     command.args(["--exact", "one_history", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.envs(mutant.map(|name| ("BALSA_MUTANT", name)));
     command.env("BALSA_SIM_SEED", seed.to_string()).stdin(Stdio::null()).stderr(Stdio::piped());
     let output = command.output().expect("this binary can be started");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -89,6 +95,10 @@ pub fn run_here(seed: u64) -> Result<Total, String> {
     if std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    }
+    #[cfg(feature = "mutants")]
+    if let Ok(name) = std::env::var("BALSA_MUTANT") {
+        balsa::mutant::select(Some(balsa::mutant::named(&name)?));
     }
     let history = move || {
         entropy::seed(seed);

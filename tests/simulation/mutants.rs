@@ -1,0 +1,29 @@
+//! The suite must bite: with each of Balsa's known bugs switched in, some history must turn red.
+//!
+//! Histories are tried from the first seed on, so that the test tells how many it takes. One mutant is left out: no
+//! interface changes the members of a group yet, so nothing can go wrong with how that is done.
+
+use crate::runner;
+use balsa::mutant::MUTANTS;
+
+/// Histories within which each must be found.
+const HISTORIES_MAX: u64 = 120;
+const CANNOT_SHOW: &str = "membership-without-joint";
+
+#[test]
+fn mutants_are_found() {
+    let wanted = std::env::var("BALSA_MUTANT").ok();
+    let mut survivors = Vec::new();
+    for (name, _) in MUTANTS.iter().filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name)) {
+        if *name == CANNOT_SHOW {
+            println!("{name}: not done, since no interface changes members");
+            continue;
+        }
+        let red = (1..=HISTORIES_MAX).find_map(|seed| runner::run_with(seed, Some(name)).0.err());
+        match red {
+            Some(text) => println!("{name}: {}", text.lines().next().unwrap_or_default()),
+            None => survivors.push(*name),
+        }
+    }
+    assert!(survivors.is_empty(), "{HISTORIES_MAX} histories did not find {survivors:?}");
+}
