@@ -3,11 +3,13 @@
 //! Histories are tried from the first seed on, so that the test tells how many it takes. One mutant is left out: no
 //! interface changes the members of a group yet, so nothing can go wrong with how that is done.
 
+use crate::faults::Kind;
 use crate::runner;
+use crate::swarm::Swarm;
 use balsa::mutant::MUTANTS;
 
 /// Histories within which each must be found.
-const HISTORIES_MAX: u64 = 120;
+const HISTORIES_MAX: usize = 120;
 const CANNOT_SHOW: &str = "membership-without-joint";
 
 #[test]
@@ -19,7 +21,9 @@ fn mutants_are_found() {
             println!("{name}: not done, since no interface changes members");
             continue;
         }
-        let red = (1..=HISTORIES_MAX).find_map(|seed| runner::run_with(seed, Some(name)).0.err());
+        // Only damage can show what a checksum is for, so histories without it are left out.
+        let suits = |seed: &u64| *name != "checksum-ignored" || Swarm::of(*seed).faults.contains(&Kind::Damage);
+        let red = (1..).filter(suits).take(HISTORIES_MAX).find_map(|seed| runner::run_with(seed, Some(name)).0.err());
         match red {
             Some(text) => println!("{name}: {}", text.lines().next().unwrap_or_default()),
             None => survivors.push(*name),
