@@ -212,7 +212,7 @@ pub async fn unmount(dir: &Path, image: &Path) -> anyhow::Result<bool> {
     let (dir_text, image_text) = (dir.display().to_string(), image.display().to_string());
     let deadline = tokio::time::Instant::now() + GONE_TIME_MAX;
     let mut there = false;
-    while mounted(dir)? {
+    while mounted_from(dir, image)? {
         there = true;
         // Busy for as long as a process that was just killed is being taken apart.
         if let Err(error) = command::run("umount", &[&dir_text]).await {
@@ -234,11 +234,21 @@ pub async fn unmount(dir: &Path, image: &Path) -> anyhow::Result<bool> {
     Ok(there)
 }
 
-/// Whether something is mounted at a directory.
-pub fn mounted(dir: &Path) -> anyhow::Result<bool> {
+/// Whether an image is mounted at a directory. What another run may have mounted there is not ours.
+fn mounted_from(dir: &Path, image: &Path) -> anyhow::Result<bool> {
     let mounts = std::fs::read_to_string("/proc/self/mounts")?;
     let wanted = dir.display().to_string().replace(' ', "\\040");
-    Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(&wanted)))
+    let devices = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (device, at) = (fields.next()?, fields.next()?);
+        (at == wanted).then(|| device.trim_start_matches("/dev/"))
+    });
+    let image = image.display().to_string();
+    let is_backed = |device: &str| {
+        let file = std::fs::read_to_string(format!("/sys/block/{device}/loop/backing_file")).unwrap_or_default();
+        file.trim_end().trim_end_matches(" (deleted)") == image
+    };
+    Ok(devices.into_iter().any(is_backed))
 }
 
 async fn remove_namespace(name: &str) -> anyhow::Result<bool> {

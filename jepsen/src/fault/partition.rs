@@ -3,13 +3,15 @@
 
 use crate::cluster::capabilities::Capability;
 use crate::cluster::network::{Link, Way};
-use crate::fault::{Begun, Fault, Field, Footprint, What, lasting, minority, shuffled, what};
+use crate::fault::{Begun, Fault, Field, Footprint, What, lasting, leader, minority, shuffled, what};
 use anyhow::Context;
 use futures::future::BoxFuture;
 use rand::Rng;
 use rand::rngs::StdRng;
 
 pub struct Partition;
+
+const LEADER: &str = "the leader alone";
 
 /// All links between two sets of nodes, in both directions.
 fn between(one: &[u16], other: &[u16]) -> Vec<Way> {
@@ -38,7 +40,7 @@ impl Fault for Partition {
     }
 
     fn about(&self) -> &'static str {
-        "links are cut: halves, one node alone, a ring of majorities, one way only"
+        "links are cut: halves, one node or the leader alone, a ring of majorities, one way only"
     }
 
     fn needs(&self) -> &'static [Capability] {
@@ -51,10 +53,12 @@ impl Fault for Partition {
         let (few, many) = order.split_at(usize::from(minority(nodes)));
         let (one, others) = order.split_at(1);
         let out: Vec<Way> = others.iter().map(|to| (one[0], *to)).collect();
-        let (variant, hit, ways, footprint) = match random.random_range(0..4) {
+        let (variant, hit, ways, footprint) = match random.random_range(0..6) {
             0 => ("halves", few.to_vec(), between(few, many), Footprint::Nodes(few.to_vec())),
             1 => ("one alone", one.to_vec(), between(one, others), Footprint::Nodes(one.to_vec())),
             2 => ("ring of majorities", order.clone(), ring(&order), Footprint::Everything),
+            // Which one that is, and so which links, is known when it begins.
+            3 | 4 => (LEADER, vec![], vec![], Footprint::Leader),
             _ => {
                 // What it sends is lost, or what it should receive.
                 let back = out.iter().map(|(from, to)| (*to, *from)).collect();
@@ -68,9 +72,23 @@ impl Fault for Partition {
     fn begin<'a>(&'a self, field: &'a Field, what: &'a What, number: u64) -> BoxFuture<'a, anyhow::Result<Begun>> {
         Box::pin(async move {
             let network = field.cluster.network.as_ref().context("there is no network of our own")?;
-            network.harm(number, Link::Cut, what.ways.clone()).await?;
-            let cut: Vec<String> = what.ways.iter().map(|(from, to)| format!("n{from}→n{to}")).collect();
-            Ok(Begun::of(what.nodes.clone(), format!("{}: {}", what.variant, cut.join(" ")), vec![]))
+            let (mut nodes, mut ways, mut holds) = (what.nodes.clone(), what.ways.clone(), vec![]);
+            if what.variant == LEADER {
+                let (node, held) = leader(field)?;
+                let others: Vec<u16> = field
+                    .cluster
+                    .nodes
+                    .iter()
+                    .map(|other| other.number)
+                    .filter(|other| *other != node.number)
+                    .collect();
+                ways = between(&[node.number], &others);
+                nodes = vec![node.number];
+                holds.push(held);
+            }
+            let cut: Vec<String> = ways.iter().map(|(from, to)| format!("n{from}→n{to}")).collect();
+            network.harm(number, Link::Cut, ways).await?;
+            Ok(Begun::of(nodes, format!("{}: {}", what.variant, cut.join(" ")), holds))
         })
     }
 
@@ -117,8 +135,8 @@ mod tests {
         for nodes in [3, 4, 5] {
             for _ in 0..200 {
                 let plan = Partition.plan(&mut random, nodes);
-                assert!(!plan.ways.is_empty());
                 let Footprint::Nodes(gone) = &plan.footprint else { continue };
+                assert!(!plan.ways.is_empty());
                 assert!(gone.len() <= usize::from(minority(nodes)));
                 for node in (1..=nodes).filter(|node| !gone.contains(node)) {
                     assert!(seen_by(node, nodes, &plan.ways).len() > usize::from(nodes / 2), "{plan:?}");

@@ -73,7 +73,7 @@ pub async fn read(world: Arc<World>, lane: Lane) {
     while !world.stop.is_cancelled() {
         match reader.poll_next(&world, WAIT).await {
             Progress::Records(_) => {
-                if reader.lane.random.random_ratio(1, 4) {
+                if reader.lane.random.random_ratio(1, 2) {
                     reader.lane.turn();
                 }
             }
