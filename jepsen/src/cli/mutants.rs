@@ -61,8 +61,8 @@ const HUNTS: [Hunt; 6] = [
         mutant: "leader-only-ack",
         nodes: 3,
         workload: "append",
-        faults: &["partition", "pause", "kill-leader"],
-        interval_ms: 2500,
+        faults: &["partition", "kill-leader"],
+        interval_ms: 1500,
         settings: &[],
     },
     Hunt {
@@ -92,9 +92,9 @@ const HUNTS: [Hunt; 6] = [
     Hunt {
         mutant: "metadata-missing-deletes",
         nodes: 3,
-        workload: "append",
-        faults: &["kill", "power-cut"],
-        interval_ms: 2500,
+        workload: "topics",
+        faults: &["kill", "partition", "pause"],
+        interval_ms: 1500,
         settings: &[],
     },
 ];

@@ -20,8 +20,8 @@ pub struct Corrupt;
 
 /// Smaller files have hardly a record.
 const BYTES_MIN: u64 = 8 << 10;
-const FLIPS: usize = 20;
-const FILES_MAX: usize = 3;
+const FLIPS: usize = 4;
+const FILES_MAX: usize = 12;
 
 impl Fault for Corrupt {
     fn name(&self) -> &'static str {
@@ -42,7 +42,8 @@ impl Fault for Corrupt {
 
     fn plan(&self, random: &mut StdRng, nodes: u16) -> What {
         let node = one_node(random, nodes);
-        let variant = if random.random() { "flipped bits" } else { "a cut file" };
+        // More often the one that only a checksum shows.
+        let variant = if random.random_ratio(3, 4) { "flipped bits" } else { "a cut file" };
         What { draw: random.random(), ..what(variant, vec![node], Footprint::Nodes(vec![node]), Duration::ZERO) }
     }
 
