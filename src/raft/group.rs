@@ -59,6 +59,14 @@ pub struct Leadership {
     pub leader: Option<NodeId>,
 }
 
+/// A membership that is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedVoters {
+    pub at: Option<LogId>,
+    /// Of each a majority must agree; more than one while voters change.
+    pub quorums: Vec<BTreeSet<NodeId>>,
+}
+
 struct Activity {
     awake: bool,
     last_used: Instant,
@@ -271,6 +279,18 @@ impl Group {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.membership().voter_ids().map(NodeId).collect()
+    }
+
+    /// The last membership that this replica knows to be committed.
+    pub fn committed_voters(&self) -> CommittedVoters {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let committed = &metrics.committed_membership_config;
+        let nodes = |ids: &BTreeSet<u64>| ids.iter().copied().map(NodeId).collect();
+        CommittedVoters {
+            at: committed.log_id().as_ref().map(log_id),
+            quorums: committed.membership().get_joint_config().iter().map(nodes).collect(),
+        }
     }
 
     /// Makes `voters`, all of them replicas already, the group's voters by joint consensus (Ongaro's dissertation, section

@@ -15,7 +15,7 @@ mod suite_tests;
 mod types;
 mod wire;
 
-pub use group::{Group, Leadership, ProposeDone, ProposeError, RaftTiming};
+pub use group::{CommittedVoters, Group, Leadership, ProposeDone, ProposeError, RaftTiming};
 pub use log_store::FlushedEnd;
 pub use machine::{AppliedTo, MachineState};
 pub use registry::{Directory, Groups, OpenError};

@@ -37,6 +37,10 @@ pub enum Kind {
     SyncError,
     Damage,
     Hold,
+    /// The voters that a group is changing to and the others, from each other. Drawn where voters change.
+    VotersApart,
+    /// The leader that changes them, for a short time. Drawn there, too.
+    KillChanger,
 }
 
 impl Kind {
@@ -64,6 +68,9 @@ impl Kind {
         Kind::Hold,
     ];
 }
+
+/// What changes links, of which only one is active at a time.
+const LINKS: [Kind; 6] = [Kind::Halves, Kind::Isolate, Kind::OneWay, Kind::Ring, Kind::SlowLinks, Kind::VotersApart];
 
 /// What was done, for the report.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +111,7 @@ pub struct World<'a> {
 }
 
 impl World<'_> {
-    fn host(&mut self, id: u64) -> &mut Host {
+    pub fn host(&mut self, id: u64) -> &mut Host {
         &mut self.hosts[id as usize - 1]
     }
 
@@ -190,7 +197,9 @@ impl Faults {
     fn end(&mut self, active: &Active, world: &mut World<'_>) {
         let id = active.host;
         match active.kind {
-            Kind::Halves | Kind::Isolate | Kind::OneWay | Kind::Ring | Kind::SlowLinks => world.network.heal(),
+            Kind::Halves | Kind::Isolate | Kind::OneWay | Kind::Ring | Kind::SlowLinks | Kind::VotersApart => {
+                world.network.heal();
+            }
             Kind::ClockJump | Kind::ClockDrift => world.host(id).clock.heal(),
             Kind::SlowDisk => {
                 let (min, max) = world.swarm.disk_micros;
@@ -321,7 +330,7 @@ impl Faults {
 
     fn links(&mut self, world: &mut World<'_>, kind: Kind) -> Option<String> {
         // One shape at a time, so that each ends whole.
-        if self.is_active(&[Kind::Halves, Kind::Isolate, Kind::OneWay, Kind::Ring, Kind::SlowLinks], None) {
+        if self.is_active(&LINKS, None) {
             return None;
         }
         let ids = world.ids();
@@ -349,6 +358,31 @@ impl Faults {
         }
         self.lasting(world, kind, 0);
         Some(format!("{half:?}, {one}"))
+    }
+
+    /// Cuts `side` off from all others for some time. False where links are changed already.
+    pub fn set_apart(&mut self, world: &World<'_>, side: &BTreeSet<u64>) -> bool {
+        if self.is_active(&LINKS, None) {
+            return false;
+        }
+        for from in world.ids() {
+            for to in world.ids() {
+                world.network.set_cut(from, to, side.contains(&from) != side.contains(&to));
+            }
+        }
+        let until_ms = world.now_ms + 2_000 + self.random.below(4_000);
+        self.active.push(Active { until_ms, kind: Kind::VotersApart, host: 0 });
+        *self.counts.by_kind.entry(Kind::VotersApart).or_default() += 1;
+        true
+    }
+
+    /// Kills a process that is started again soon.
+    pub fn kill_for_a_moment(&mut self, world: &mut World<'_>, id: u64) {
+        if world.host(id).is_running() {
+            self.take_down(world, id, false);
+            self.down.insert(id, world.now_ms + 20 + self.random.below(200));
+            *self.counts.by_kind.entry(Kind::KillChanger).or_default() += 1;
+        }
     }
 
     /// Changes files behind the back of a host, which is taken down for it.

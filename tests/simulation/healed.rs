@@ -26,6 +26,10 @@ pub fn everything_is_well(simulation: &mut Simulation) -> Result<(), Violation> 
         }
         simulation.calm_tick()?;
     }
+    if simulation.swarm.voters_change_ms.is_some() {
+        crate::voters::restore(simulation)?;
+    }
+    let deadline = simulation.deadline_ms();
     let mut value = FIRST_VALUE;
     for (topic, partitions) in simulation.topics() {
         for partition in 0..partitions {

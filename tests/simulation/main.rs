@@ -27,6 +27,7 @@ mod simulation;
 mod swarm;
 mod trace;
 mod view;
+mod voters;
 mod workload;
 mod world;
 

@@ -54,6 +54,9 @@ fn look_at_replica(replica: &mut ReplicaView, group: &Group) {
     replica.failed = group.failure().is_some();
     replica.latched = group.log.latched().is_some();
     replica.voters = group.voters().into_iter().map(|node| node.0).collect();
+    let committed = group.committed_voters();
+    let quorums = committed.quorums.iter().map(|quorum| quorum.iter().map(|node| node.0).collect()).collect();
+    replica.membership = committed.at.map(|at| (at.index.0, quorums));
     follow(&mut replica.log, &*group.log);
     // What is applied may be shown only once the entries are, too: a read of the log may have failed.
     let known = applied.last.filter(|last| replica.log.last().is_some_and(|own| own.index >= last.index.0));

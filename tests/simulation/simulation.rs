@@ -10,6 +10,7 @@ use crate::report::Report;
 use crate::swarm::Swarm;
 use crate::trace::Trace;
 use crate::view::View;
+use crate::voters::Changes;
 use crate::workload::calls::carry_out;
 use crate::workload::client::{Client, Topics};
 use crate::workload::{Call, Event, Outcome, READ_FROM_ALL};
@@ -18,7 +19,7 @@ use crate::world::host::{self, DiskSpeed, Host, Start};
 use crate::world::network::Network;
 use balsa::raft::MachineState;
 use balsa::random::Random;
-use balsa::types::META_GROUP;
+use balsa::types::{META_GROUP, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ use std::time::Duration;
 const FORMED_WITHIN_MS: u64 = 60_000;
 /// After faults have ended, all is well within this time.
 pub const HEALED_WITHIN_MS: u64 = 60_000;
+/// What the names of topics that stay begin with.
+const STAYS: &str = "stays-";
 /// How much longer than the node's own deadline a client waits.
 const CLIENT_PATIENCE_MS: u64 = 1_500;
 /// How often a node that refused to start is started again.
@@ -66,6 +69,7 @@ pub struct Simulation {
     network: Network,
     hosts: Vec<Host>,
     faults: Faults,
+    changes: Option<Changes>,
     seats: Vec<Seat>,
     invariants: Vec<Box<dyn Invariant>>,
     view: View,
@@ -103,12 +107,14 @@ impl Simulation {
         };
         let seats = (1..=swarm.clients).map(seat).collect();
         let faults = Faults::new(random.next_u64(), 0);
+        let changes = swarm.voters_change_ms.map(|every_ms| Changes::new(random.next_u64(), every_ms));
         Simulation {
             swarm,
             now,
             network,
             hosts,
             faults,
+            changes,
             seats,
             invariants: invariants::all(),
             view: View::default(),
@@ -122,7 +128,7 @@ impl Simulation {
         }
     }
 
-    fn now_ms(&self) -> u64 {
+    pub fn now_ms(&self) -> u64 {
         self.now.ms()
     }
 
@@ -204,6 +210,11 @@ impl Simulation {
             for topic in image.iter().flat_map(|image| image.topics()) {
                 let groups = topic.groups().map(|(partition, group, _)| ((topic.id.0, partition.0), group.0));
                 self.view.groups.extend(groups);
+                if topic.name.starts_with(STAYS) {
+                    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+                    let replicas = topic.groups().map(|(_, group, nodes)| (group.0, ids(nodes)));
+                    self.view.stays.extend(replicas);
+                }
             }
         }
         for (host, seen, group, replica) in self.view.live() {
@@ -227,12 +238,17 @@ impl Simulation {
     fn faults_step(&mut self, may_begin: bool) -> Result<(), Violation> {
         self.start_those_that_refused();
         let now_ms = self.now_ms();
-        if self.faults.is_due(&self.hosts, now_ms) {
+        let change_is_due = may_begin && self.changes.as_ref().is_some_and(|changes| changes.is_due(now_ms));
+        if change_is_due || self.faults.is_due(&self.hosts, now_ms) {
             // What a process promised in its last moment counts, too.
             self.look()?;
         }
         let mut world = World { hosts: &mut self.hosts, network: &self.network, now_ms, swarm: &self.swarm };
-        for text in self.faults.step(&mut world, may_begin) {
+        let mut done = self.faults.step(&mut world, may_begin);
+        if let Some(changes) = self.changes.as_mut().filter(|_| may_begin) {
+            done.extend(changes.step(&mut world, &mut self.faults, &self.view));
+        }
+        for text in done {
             self.trace.add(now_ms, format_args!("{text}"));
         }
         Ok(())
@@ -402,6 +418,18 @@ impl Simulation {
     pub fn calm_tick(&mut self) -> Result<(), Violation> {
         self.faults_step(false)?;
         self.tick()
+    }
+
+    /// As many steps without new faults as come before a time.
+    pub fn calm_until(&mut self, at_ms: u64) -> Result<(), Violation> {
+        while self.now_ms() < at_ms {
+            self.calm_tick()?;
+        }
+        Ok(())
+    }
+
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
     }
 
     pub fn view(&self) -> &View {

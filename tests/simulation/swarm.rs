@@ -39,6 +39,8 @@ pub struct Swarm {
     /// Mean time between two faults.
     pub fault_every_ms: u64,
     pub chaos_ms: u64,
+    /// Mean time between two changes of a group's voters, if there are any.
+    pub voters_change_ms: Option<u64>,
 }
 
 fn one_of<T: Clone>(random: &Random, values: &[T]) -> T {
@@ -59,7 +61,7 @@ impl Swarm {
         let delay_max = one_of(random, &[300, 1_000, 5_000]);
         let disk_max = one_of(random, &[500, 2_000, 8_000]);
         let election = one_of(random, &[300, 500, 1000]);
-        Swarm {
+        let mut swarm = Swarm {
             nodes,
             replication,
             partitions: (0..topics).map(|_| 1 + random.below(3) as u32).collect(),
@@ -83,7 +85,14 @@ impl Swarm {
             faults,
             fault_every_ms: one_of(random, &[300, 800, 2_000]),
             chaos_ms: 4_000 + random.below(8_000),
+            voters_change_ms: None,
+        };
+        // Drawn last, so that it changes nothing else of a seed. Few voters bear no damage, not even of one of them.
+        if random.below(2) == 0 && !swarm.faults.contains(&Kind::Damage) {
+            swarm.voters_change_ms = Some(one_of(random, &[500, 1_000, 2_000]));
+            swarm.replication = if nodes == 4 { 4 } else { replication };
         }
+        swarm
     }
 
     /// The configuration of a node.

@@ -3,7 +3,7 @@
 //! Plain data, so that an invariant can be shown a state that no cluster should ever be in. Logs are followed, not read
 //! anew each time: [`LogView::changed_from`] says from which index on a log differs from the last look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub type HostId = u64;
 pub type Group = u64;
@@ -63,6 +63,8 @@ pub struct ReplicaView {
     pub applied: Option<(u64, u64)>,
     pub high_watermark: u64,
     pub voters: Vec<HostId>,
+    /// The last membership that it knows to be committed: its index, and the sets of which a majority each must agree.
+    pub membership: Option<(u64, Vec<BTreeSet<HostId>>)>,
     pub failed: bool,
     /// Why its log takes no writes any more.
     pub latched: bool,
@@ -96,6 +98,8 @@ pub struct View {
     pub hosts: BTreeMap<HostId, HostView>,
     /// The group of each partition of each topic that any host ever knew.
     pub groups: BTreeMap<(uuid::Uuid, u32), Group>,
+    /// The replicas of each group of a topic that stays.
+    pub stays: BTreeMap<Group, BTreeSet<HostId>>,
 }
 
 impl View {

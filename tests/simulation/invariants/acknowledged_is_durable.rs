@@ -1,16 +1,19 @@
 //! Acknowledged is durable: what acks=all answered is in the flushed logs of a quorum at all times, and is read by
-//! everybody in the end.
+//! everybody in the end. A quorum is one of the last membership that is committed, as far as any replica ever knew: while
+//! voters change, a majority of those before and a majority of those after.
 //!
 //! Looks at the logs of all replicas, also of those whose process does not run (as they were flushed last), and hears
 //! what was acknowledged. A replica whose disk was damaged counts as it was before: it does not vote any more.
 
 use super::Invariant;
-use crate::view::View;
+use crate::view::{Group, HostId, View};
 use crate::workload::{Call, Event, Outcome, Place, READ_FROM_ALL};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub struct AcknowledgedIsDurable {
+    /// Index and quorums of the last membership that was committed.
+    memberships: BTreeMap<Group, (u64, Vec<BTreeSet<HostId>>)>,
     /// First offset behind all that was acknowledged.
     acknowledged: BTreeMap<Place, u64>,
     values: BTreeMap<Place, BTreeMap<u64, u64>>,
@@ -28,16 +31,30 @@ impl Invariant for AcknowledgedIsDurable {
     }
 
     fn look(&mut self, view: &View) -> Result<(), String> {
+        for (_, _, group, replica) in view.live() {
+            let Some((at, quorums)) = &replica.membership else { continue };
+            if self.memberships.get(&group).is_none_or(|(known, _)| known < at) {
+                self.memberships.insert(group, (*at, quorums.clone()));
+            }
+        }
         for (place, end) in &self.acknowledged {
             let group = view.groups.get(&(place.topic, place.partition));
             let Some(group) = group.copied().filter(|_| !self.gone.contains(&place.topic)) else { continue };
             let replicas: Vec<_> = view.replicas().filter(|(_, _, id, _)| *id == group).collect();
-            let Some(voters) = replicas.iter().map(|(_, _, _, replica)| replica.voters.len()).max() else { continue };
-            let holds = |replica: &crate::view::ReplicaView| replica.log.flushed_end >= *end;
-            let holders = replicas.iter().filter(|(_, host, _, replica)| host.damaged || holds(replica)).count();
-            if holders <= voters / 2 {
+            if replicas.is_empty() {
+                continue;
+            }
+            let Some((_, quorums)) = self.memberships.get(&group) else {
+                return Err(format!("{place}: offsets below {end} were acknowledged, and no membership is committed"));
+            };
+            let holders: BTreeSet<HostId> = replicas
+                .into_iter()
+                .filter(|(_, host, _, replica)| host.damaged || replica.log.flushed_end >= *end)
+                .map(|(host, _, _, _)| host)
+                .collect();
+            if quorums.iter().any(|quorum| quorum.intersection(&holders).count() <= quorum.len() / 2) {
                 return Err(format!(
-                    "{place}: offsets below {end} were acknowledged, and only {holders} of {voters} replicas have them on disk"
+                    "{place}: offsets below {end} were acknowledged, and of {quorums:?} only {holders:?} have them on disk"
                 ));
             }
         }
@@ -87,6 +104,7 @@ impl Invariant for AcknowledgedIsDurable {
 mod tests {
     use super::super::states::{cluster, data, replica};
     use super::*;
+    use crate::view::ReplicaView;
     use crate::workload::events;
 
     fn acknowledged() -> AcknowledgedIsDurable {
@@ -110,6 +128,34 @@ mod tests {
         let mut not_flushed = has.clone();
         not_flushed.log.flushed_end = 0;
         assert!(acknowledged().look(&cluster(vec![has, not_flushed, replica(&[])])).is_err());
+    }
+
+    #[test]
+    fn while_voters_change_both_majorities_count() {
+        let joint = |log: &[crate::view::EntryView]| ReplicaView {
+            membership: Some((1, vec![[1, 2, 3].into(), [1].into()])),
+            ..replica(log)
+        };
+        let has = [data(0, 1, 0, 2)];
+        assert_eq!(acknowledged().look(&cluster(vec![joint(&has), joint(&has), joint(&[])])), Ok(()));
+        assert!(acknowledged().look(&cluster(vec![joint(&has), joint(&[]), joint(&[])])).is_err());
+        assert!(acknowledged().look(&cluster(vec![joint(&[]), joint(&has), joint(&has)])).is_err());
+    }
+
+    #[test]
+    fn a_new_membership_counts_from_when_it_is_committed() {
+        let of = |at, quorum: &[u64], log: &[crate::view::EntryView]| ReplicaView {
+            membership: Some((at, vec![quorum.iter().copied().collect()])),
+            ..replica(log)
+        };
+        let has = [data(0, 1, 0, 2)];
+        let new = of(2, &[1], &has);
+        let mut invariant = acknowledged();
+        assert_eq!(invariant.look(&cluster(vec![new, replica(&[]), replica(&[])])), Ok(()));
+        let forgot = replica(&has);
+        assert_eq!(invariant.look(&cluster(vec![forgot, replica(&[]), replica(&[])])), Ok(()), "it stays known");
+        let lost = of(2, &[1], &[]);
+        assert!(invariant.look(&cluster(vec![lost, replica(&has), replica(&has)])).is_err());
     }
 
     #[test]

@@ -90,7 +90,8 @@ pub mod states {
         let end = log_end_offset.unwrap_or(0);
         let log =
             LogView { entries: entries.to_vec(), changed_from: 0, flushed, flushed_end: end, log_end_offset: end };
-        ReplicaView { live: true, awake: true, voters: vec![1, 2, 3], log, ..ReplicaView::default() }
+        let membership = Some((0, vec![[1, 2, 3].into()]));
+        ReplicaView { live: true, awake: true, voters: vec![1, 2, 3], membership, log, ..ReplicaView::default() }
     }
 
     /// Hosts 1, 2, … each with its replica of group 7.
