@@ -490,3 +490,7 @@ pub(super) fn describe(refusal: &AppendError) -> String {
         other => format!("{other:?}"),
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

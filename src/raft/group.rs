@@ -331,8 +331,12 @@ impl Group {
         metrics.running_state.as_ref().err().map(ToString::to_string)
     }
 
-    /// Hands leadership to `to`, if this replica leads. The write path pauses until it has.
+    /// Hands leadership to `to`, if this replica leads and `to` is a voter. The write path pauses until it has: for good,
+    /// if `to` were a replica that does not vote and so can never lead.
     pub async fn transfer_leader(&self, to: NodeId) {
+        if !self.voters().contains(&to) {
+            return;
+        }
         self.touch();
         if let Err(error) = self.raft.trigger().transfer_leader(to.0).await {
             tracing::debug!(group = %self.id, %error, "leadership was not handed over");

@@ -37,6 +37,8 @@ pub fn look_at(view: &mut View, host: &Host, damaged: bool) {
     for group in open {
         let replica = seen.replicas.entry(group.id.0).or_default();
         look_at_replica(replica, &group);
+        // Of a disk that died before its log was read nothing more can be said in this life.
+        replica.live = !(host.fs.is_dead() && replica.log.is_partial);
     }
     // A group that was deleted here: its log is gone for good.
     let kept = node.groups().groups_on_disk();
@@ -95,10 +97,11 @@ pub fn follow(seen: &mut LogView, log: &dyn RaftLog) {
     seen.log_end_offset = state.log_end_offset.0;
     let flushed = state.flushed.map_or(0, |id| id.index.0 + 1);
     let mut below = seen.entries.iter().rev().filter(|entry| entry.index < flushed).filter_map(|entry| entry.records);
-    let end = below.next().map_or(0, |(base, count)| base + count);
+    let records_end = below.next().map_or(0, |(base, count)| base + count);
     // Of a disk that died in this moment nothing can be read any more. What it holds shows when it starts again.
     let unread = next < flushed;
-    seen.flushed_end = if unread || state.flushed == state.last { state.log_end_offset.0 } else { end };
+    seen.is_partial = next < end;
+    seen.flushed_end = if unread || state.flushed == state.last { state.log_end_offset.0 } else { records_end };
 }
 
 fn entry_view(entry: &LogEntry) -> EntryView {

@@ -24,6 +24,8 @@ pub struct LogView {
     /// Without holes, from the first entry that was ever seen.
     pub entries: Vec<EntryView>,
     pub changed_from: u64,
+    /// Not all entries could be read.
+    pub is_partial: bool,
     pub flushed: Option<(u64, u64)>,
     /// First offset behind the records that are flushed.
     pub flushed_end: u64,

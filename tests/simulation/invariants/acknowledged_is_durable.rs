@@ -31,7 +31,7 @@ impl Invariant for AcknowledgedIsDurable {
     }
 
     fn look(&mut self, view: &View) -> Result<(), String> {
-        for (_, _, group, replica) in view.live() {
+        for (_, _, group, replica) in view.replicas() {
             let Some((at, quorums)) = &replica.membership else { continue };
             if self.memberships.get(&group).is_none_or(|(known, _)| known < at) {
                 self.memberships.insert(group, (*at, quorums.clone()));

@@ -89,7 +89,7 @@ pub mod states {
         let log_end_offset = entries.iter().filter_map(|entry| entry.records).map(|(base, count)| base + count).max();
         let end = log_end_offset.unwrap_or(0);
         let log =
-            LogView { entries: entries.to_vec(), changed_from: 0, flushed, flushed_end: end, log_end_offset: end };
+            LogView { entries: entries.to_vec(), flushed, flushed_end: end, log_end_offset: end, ..LogView::default() };
         let membership = Some((0, vec![[1, 2, 3].into()]));
         ReplicaView { live: true, awake: true, voters: vec![1, 2, 3], membership, log, ..ReplicaView::default() }
     }
