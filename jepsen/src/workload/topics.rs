@@ -9,7 +9,7 @@ use crate::history::Key;
 use crate::workload::append::batch;
 use crate::workload::http::{Answer, Call, NoAnswer};
 use crate::workload::lane::Lane;
-use crate::workload::poll::Reader;
+use crate::workload::poll::{Progress, Reader};
 use crate::workload::send::{Acks, Outcome, send};
 use crate::workload::world::World;
 use crate::workload::{Client, Workload};
@@ -81,11 +81,21 @@ async fn create(
             Ok(answer) if answer.problem().as_deref() == Some("topic-exists") => return Ok(()),
             heard => heard,
         };
+        lane.unclear += u64::from(is_unclear(&heard));
         if Instant::now() > deadline {
             bail!("topic {topic} could not be created within {} s: {}", time_max.as_secs(), shown(&heard));
         }
         lane.turn();
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether a try may yet be carried out.
+fn is_unclear(heard: &Result<Answer, NoAnswer>) -> bool {
+    match heard {
+        Ok(answer) => answer.status.is_server_error() && answer.status != 503,
+        Err(NoAnswer::NotSent(_)) => false,
+        Err(NoAnswer::Timeout | NoAnswer::Broken(_)) => true,
     }
 }
 
@@ -110,6 +120,8 @@ async fn delete(world: &World, lane: &mut Lane, topic: &str) -> anyhow::Result<(
             }
             _ => {}
         }
+        // One that is carried out later would delete the next topic of this name.
+        lane.unclear += u64::from(is_unclear(&heard));
         if Instant::now() > deadline || world.stop.is_cancelled() {
             bail!("topic {topic} could not be deleted: {}", shown(&heard));
         }
@@ -141,11 +153,11 @@ async fn live(world: Arc<World>, number: usize, lane: Lane) {
 /// A topic from its creation to its deletion. Whether its name can be used again.
 async fn incarnation(world: &World, reader: &mut Reader, topic: &str) -> anyhow::Result<bool> {
     let replicas = world.replication_factor.min(u16::try_from(world.nodes.len())?);
+    // Each try counts: one that waits in a node that stands still is carried out later, whatever the next try is told.
+    let unclear = reader.lane.unclear;
     create(&mut reader.lane, topic, PARTITIONS, replicas, CREATE_TIME_MAX).await?;
     let keys: Vec<Key> = (0..PARTITIONS).map(|partition| world.add_place(topic, partition)).collect();
     reader.assign(world, &keys);
-    // Each try counts: one that waits in a node that stands still is carried out later, whatever the next try is told.
-    let unclear = reader.lane.unclear;
     // What an old incarnation left would show before the first write.
     for key in &keys {
         reader.poll(world, *key, Duration::ZERO).await;
@@ -175,7 +187,7 @@ async fn incarnation(world: &World, reader: &mut Reader, topic: &str) -> anyhow:
     // Each acknowledged record was read by now, and the others have a clear outcome.
     keys.iter().for_each(|key| world.retire(*key));
     delete(world, &mut reader.lane, topic).await?;
-    Ok(true)
+    Ok(reader.lane.unclear == unclear)
 }
 
 /// Reads what was acknowledged, while the topic is there.
@@ -183,7 +195,9 @@ async fn read_all(world: &World, reader: &mut Reader, keys: &[Key]) {
     let deadline = Instant::now() + CREATE_TIME_MAX;
     for key in keys {
         while reader.position(*key) < world.place(*key).known_end() && Instant::now() < deadline {
-            reader.poll(world, *key, Duration::from_millis(200)).await;
+            if reader.poll(world, *key, Duration::from_millis(200)).await == Progress::Failed {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }
