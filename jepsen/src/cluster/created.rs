@@ -146,7 +146,8 @@ async fn remove(path: &Path, id: &str) -> anyhow::Result<usize> {
     let mut failures = Vec::new();
     for thing in things.iter().rev() {
         let outcome = match thing {
-            Thing::Runner { .. } | Thing::Process { .. } => Ok(false),
+            Thing::Runner { .. } => Ok(false),
+            Thing::Process { pid, .. } => Ok(remove_fake_time(*pid)),
             Thing::Mount { dir, image } => unmount(dir, image).await,
             Thing::Namespace { name } => remove_namespace(name).await,
         };
@@ -249,6 +250,12 @@ fn mounted_from(dir: &Path, image: &Path) -> anyhow::Result<bool> {
         file.trim_end().trim_end_matches(" (deleted)") == image
     };
     Ok(devices.into_iter().any(is_backed))
+}
+
+/// What `libfaketime` leaves in shared memory of a process that was killed. Named by the process, which is gone.
+fn remove_fake_time(pid: i32) -> bool {
+    let files = [format!("/dev/shm/faketime_shm_{pid}"), format!("/dev/shm/sem.faketime_sem_{pid}")];
+    files.iter().filter(|file| std::fs::remove_file(file).is_ok()).count() > 0
 }
 
 async fn remove_namespace(name: &str) -> anyhow::Result<bool> {
