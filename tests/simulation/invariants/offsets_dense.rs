@@ -33,7 +33,8 @@ impl Invariant for OffsetsDense {
                 }
                 next = Some(base + count);
             }
-            if next.is_some_and(|next| next != log.log_end_offset) {
+            // What damage hides of a log can't be compared.
+            if !log.is_partial && next.is_some_and(|next| next != log.log_end_offset) {
                 return Err(format!(
                     "group {group} on host {host}: its records end at {next:?}, and it tells {}",
                     log.log_end_offset
