@@ -207,6 +207,9 @@ impl Node {
     /// The cluster does not want this node.
     pub async fn join_cluster(&self) -> Result<(), Refused> {
         // Raft messages are taken from the moment that bootstrap decides to take part; `start` calls back for that.
+        // From then on the loss of a leader's node must be acted upon: a replica that still believes in its lease refuses its
+        // vote to the others.
+        self.tasks.spawn("raft-watch", OnPanic::StopNode, self.groups.clone().watch_over());
         let peers = self.peers.clone();
         self.controller.start(move || peers.open()).await?;
         let identity = self.store.identity();
@@ -246,7 +249,6 @@ impl Node {
     /// Begins what runs beside requests, once the cluster was joined.
     pub fn start_background(&self) {
         let tasks = &self.tasks;
-        tasks.spawn("raft-watch", OnPanic::StopNode, self.groups.clone().watch_over());
         tasks.spawn("hand-back", OnPanic::StopNode, self.controller.clone().hand_back_leaderships());
         let reconciler = reconcile::Reconciler {
             controller: self.controller.clone(),

@@ -30,6 +30,9 @@ pub(super) type Raft = openraft::Raft<TypeConfig, GroupMachine>;
 /// Elections that a node begins because somebody waits for a leader are at least this far apart.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(1000);
 
+/// Turns that a replica takes at electing after its leader's node was lost; then the group's own timers go on.
+const ELECTION_ROUNDS_MAX: u32 = 4;
+
 /// How patient groups are. Node loss is noticed by the transport first; these bounds are for what it can't see.
 #[derive(Clone, Debug)]
 pub struct RaftTiming {
@@ -392,15 +395,26 @@ impl Group {
         if let Err(error) = self.raft.handle_transfer_leader(request).await {
             tracing::debug!(group = %self.id, %error, "no election after the loss of the leader");
         }
-        if rank > 0 {
-            let group = self.clone();
-            self.tasks.spawn("election-in-turn", OnPanic::Log, async move {
-                tokio::time::sleep(Duration::from_millis(150) * rank as u32).await;
-                if group.leadership().leader.is_none_or(|leader| leader == gone) {
+        let (group, stopping) = (self.clone(), self.tasks.stopping());
+        self.tasks.spawn("election-in-turn", OnPanic::Log, async move {
+            // The first one's election began above. A turn fails where the others have not noticed the loss yet, or have
+            // entries that this replica lacks; then it comes round again, later each time.
+            let mut at = Duration::from_millis(150) * rank as u32;
+            for round in 0..ELECTION_ROUNDS_MAX {
+                if round > 0 || rank > 0 {
+                    tokio::select! {
+                        () = stopping.cancelled() => return,
+                        () = tokio::time::sleep(at) => {}
+                    }
+                    let now = group.leadership();
+                    if now.leader.is_some_and(|leader| leader != gone || now.term > before.term) {
+                        return;
+                    }
                     let _ = group.raft.trigger().elect(false).await;
                 }
-            });
-        }
+                at = Duration::from_millis(300) * voters.len() as u32 * (round + 1);
+            }
+        });
     }
 
     /// Notes a use and wakes the group; true if it was asleep.
