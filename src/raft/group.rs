@@ -12,7 +12,7 @@ use super::types::*;
 use super::wire;
 use crate::storage::RaftLog;
 use crate::tasks::{OnPanic, Tasks};
-use crate::transport::{Lane, Transport};
+use crate::transport::{Lane, Liveness, Transport};
 use crate::types::{GroupId, LogId, LogIndex, NodeId, Term};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -30,6 +30,9 @@ pub(super) type Raft = openraft::Raft<TypeConfig, GroupMachine>;
 /// Elections that a node begins because somebody waits for a leader are at least this far apart.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(1000);
 
+/// When a replica that refused a candidate for its shorter log stands itself.
+const OUTBID_PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(30), Duration::from_millis(100), Duration::from_millis(300)];
 /// Turns that a replica takes at electing after its leader's node was lost; then the group's own timers go on.
 const ELECTION_ROUNDS_MAX: u32 = 4;
 
@@ -77,6 +80,8 @@ struct Activity {
     uses: u64,
     /// When this node last began an election by itself.
     last_election: Option<Instant>,
+    /// A task stands for election because a candidate had a shorter log.
+    outbidding: bool,
 }
 
 /// An open group. Shared.
@@ -165,7 +170,13 @@ impl Group {
         let network = NetworkFactory { group: id, transport: transport.clone() };
         let raft =
             Raft::new(node_id.0, Arc::new(config), network, store, machine).await.map_err(|error| error.to_string())?;
-        let activity = Mutex::new(Activity { awake: true, last_used: Instant::now(), uses: 0, last_election: None });
+        let activity = Mutex::new(Activity {
+            awake: true,
+            last_used: Instant::now(),
+            uses: 0,
+            last_election: None,
+            outbidding: false,
+        });
         Ok(Arc::new(Group { id, node_id, raft, log, shared, flushed, transport, tasks, activity }))
     }
 
@@ -415,6 +426,34 @@ impl Group {
                 at = Duration::from_millis(300) * voters.len() as u32 * (round + 1);
             }
         });
+    }
+
+    /// A candidate with a shorter log than this replica's was refused: it cannot win here, and where nobody leads this
+    /// replica may. The candidate has spent its vote of that term on itself, so the first try can fail by that alone.
+    pub(super) fn outbid(self: &Arc<Self>) {
+        if self.has_leader() || std::mem::replace(&mut self.activity.lock().outbidding, true) {
+            return;
+        }
+        let (group, stopping) = (self.clone(), self.tasks.stopping());
+        self.tasks.spawn("outbid", OnPanic::Log, async move {
+            for pause in OUTBID_PAUSES {
+                tokio::select! {
+                    () = stopping.cancelled() => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                if group.has_leader() {
+                    break;
+                }
+                let _ = group.raft.trigger().elect(false).await;
+            }
+            group.activity.lock().outbidding = false;
+        });
+    }
+
+    /// Whether somebody leads whose process has not ended, as far as this node knows.
+    fn has_leader(&self) -> bool {
+        let Some(leader) = self.leadership().leader else { return false };
+        leader == self.node_id || self.transport.liveness().borrow().get(&leader) != Some(&Liveness::Gone)
     }
 
     /// Notes a use and wakes the group; true if it was asleep.

@@ -7,9 +7,10 @@ use crate::transport::{Incoming, Message};
 use openraft::raft::TransferLeaderRequest;
 use openraft::storage::{Snapshot, SnapshotMeta};
 use std::fmt::Display;
+use std::sync::Arc;
 
 /// Carries out one request and answers it. Its first await puts the request into the group's queue.
-pub(super) async fn carry_out(group: &Group, incoming: Incoming) {
+pub(super) async fn carry_out(group: &Arc<Group>, incoming: Incoming) {
     let Incoming { message, reply, .. } = incoming;
     let answer = match message.kind {
         KIND_APPEND => append(group, message).await,
@@ -39,10 +40,15 @@ async fn append(group: &Group, message: Message) -> Answer {
     group.raft.append_entries(request).await.map(append_answer).map_err(text)
 }
 
-async fn vote(group: &Group, message: &Message) -> Answer {
+async fn vote(group: &Arc<Group>, message: &Message) -> Answer {
     group.touch();
     let request = vote_request(message).map_err(text)?;
-    group.raft.vote(request).await.map(|response| vote_answer(&response)).map_err(text)
+    let offered = request.last_log_id;
+    let response = group.raft.vote(request).await.map_err(text)?;
+    if !response.vote_granted && response.last_log_id > offered {
+        group.outbid();
+    }
+    Ok(vote_answer(&response))
 }
 
 async fn pre_vote(group: &Group, message: &Message) -> Answer {
