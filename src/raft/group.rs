@@ -36,6 +36,10 @@ const OUTBID_PAUSES: [Duration; 4] =
 /// Turns that a replica takes at electing after its leader's node was lost; then the group's own timers go on.
 const ELECTION_ROUNDS_MAX: u32 = 4;
 
+/// How long a handed over leadership may take to arrive, and how often the old leader then stands again.
+const TRANSFER_PATIENCE: Duration = Duration::from_millis(500);
+const TRANSFER_ROUNDS_MAX: u32 = 10;
+
 /// How patient groups are. Node loss is noticed by the transport first; these bounds are for what it can't see.
 #[derive(Clone, Debug)]
 pub struct RaftTiming {
@@ -345,16 +349,35 @@ impl Group {
         metrics.running_state.as_ref().err().map(ToString::to_string)
     }
 
-    /// Hands leadership to `to`, if this replica leads and `to` is a voter. The write path pauses until it has: for good,
-    /// if `to` were a replica that does not vote and so can never lead.
-    pub async fn transfer_leader(&self, to: NodeId) {
-        if !self.voters().contains(&to) {
+    /// Hands leadership to `to`, if this replica leads and `to` is a voter. The write path pauses until it has, in openraft
+    /// for good: so where `to` does not take over in time, this replica is elected anew, and writes go on.
+    pub async fn transfer_leader(self: &Arc<Self>, to: NodeId) {
+        let before = self.leadership();
+        if before.leader != Some(self.node_id) || to == self.node_id || !self.voters().contains(&to) {
             return;
         }
         self.touch();
         if let Err(error) = self.raft.trigger().transfer_leader(to.0).await {
             tracing::debug!(group = %self.id, %error, "leadership was not handed over");
+            return;
         }
+        let (group, stopping) = (self.clone(), self.tasks.stopping());
+        self.tasks.spawn("transfer-watch", OnPanic::Log, async move {
+            for _ in 0..TRANSFER_ROUNDS_MAX {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = tokio::time::sleep(TRANSFER_PATIENCE) => {}
+                }
+                let now = group.leadership();
+                if now.leader != before.leader || now.term != before.term {
+                    return;
+                }
+                tracing::info!(group = %group.id, %to, "leadership was not taken over: this node stands again");
+                let vote: Vote = VoteBytes { term: now.term.0, node: group.node_id.0, committed: true }.into();
+                let request = TransferLeaderRequest::new(vote, group.node_id.0, None);
+                let _ = group.raft.handle_transfer_leader(request).await;
+            }
+        });
     }
 
     /// Gets an election going where nobody leads, and waits for it a moment.
