@@ -188,6 +188,7 @@ fn options(hunt: &Hunt, arguments: &Arguments, binary: &Path, dir: PathBuf, roun
         workload: workload::named(hunt.workload)?,
         faults: faults?,
         interval: Duration::from_millis(hunt.interval_ms),
+        pace: 1.0,
         seed: arguments.seed.wrapping_add(round),
         binary: binary.to_owned(),
         binary_version: format!("{} with the mutant {}", binary::version(binary)?, hunt.mutant),

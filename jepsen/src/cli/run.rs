@@ -38,6 +38,9 @@ pub struct Arguments {
     /// Milliseconds from one fault to the next, on average
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(100..))]
     interval_ms: u64,
+    /// How long faults last, and how long nodes are spared after them: 0.3 for many short ones
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pace: f64,
     /// Decides which faults come, where and when; drawn and printed where missing
     #[arg(long)]
     seed: Option<u64>,
@@ -145,6 +148,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Vec<Options>> {
                 workload: *workload,
                 faults: faults.clone(),
                 interval: Duration::from_millis(arguments.interval_ms),
+                pace: arguments.pace.clamp(0.05, 20.0),
                 seed: seed.wrapping_add(round),
                 binary: binary.clone(),
                 binary_version: binary_version.clone(),

@@ -27,7 +27,14 @@ pub struct Planned {
 }
 
 /// Plans faults for `time`. Needs at least one fault.
-pub fn plan(faults: &[&'static dyn Fault], seed: u64, nodes: u16, time: Duration, interval: Duration) -> Vec<Planned> {
+pub fn plan(
+    faults: &[&'static dyn Fault],
+    seed: u64,
+    nodes: u16,
+    time: Duration,
+    interval: Duration,
+    pace: f64,
+) -> Vec<Planned> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut planned: Vec<Planned> = Vec::new();
     let (come_and_go, stay): (Vec<_>, Vec<_>) = faults.iter().copied().partition(|fault| !fault.stays());
@@ -47,10 +54,11 @@ pub fn plan(faults: &[&'static dyn Fault], seed: u64, nodes: u16, time: Duration
         }
         if let Some(fault) = fault {
             let mut what = fault.plan(&mut random, nodes);
+            what.lasts = what.lasts.mul_f64(pace);
             if fault.stays() {
                 what.lasts = time.saturating_sub(at);
             }
-            at = free(&planned, &what, at, nodes);
+            at = free(&planned, &what, at, nodes, pace);
             if at + what.lasts <= time {
                 planned.push(Planned { number: planned.len() as u64, at, fault, what });
             }
@@ -67,22 +75,22 @@ fn jittered(random: &mut StdRng, interval: Duration) -> Duration {
 
 impl Planned {
     /// When its nodes count again.
-    fn settled(&self) -> Duration {
+    fn settled(&self, pace: f64) -> Duration {
         let settling = if self.what.footprint == Footprint::Everything { SETTLING_ALL } else { SETTLING };
-        self.at + self.what.lasts + settling
+        self.at + self.what.lasts + settling.mul_f64(pace)
     }
 }
 
 /// The first moment, from `at` on, at which a fault leaves a majority.
-fn free(planned: &[Planned], what: &What, at: Duration, nodes: u16) -> Duration {
-    let mut ends: Vec<Duration> = planned.iter().map(Planned::settled).filter(|end| *end > at).collect();
+fn free(planned: &[Planned], what: &What, at: Duration, nodes: u16, pace: f64) -> Duration {
+    let mut ends: Vec<Duration> = planned.iter().map(|one| one.settled(pace)).filter(|end| *end > at).collect();
     ends.sort_unstable();
     let moments = std::iter::once(at).chain(ends);
     let fits = |moment: &Duration| {
         let end = *moment + what.lasts;
         let beside: Vec<&Footprint> = planned
             .iter()
-            .filter(|other| other.at < end && other.settled() > *moment)
+            .filter(|other| other.at < end && other.settled(pace) > *moment)
             .map(|other| &other.what.footprint)
             .chain(std::iter::once(&what.footprint))
             .collect();
@@ -116,7 +124,7 @@ mod tests {
     }
 
     fn minute(seed: u64, nodes: u16) -> Vec<Planned> {
-        plan(&all(), seed, nodes, Duration::from_secs(60), Duration::from_secs(1))
+        plan(&all(), seed, nodes, Duration::from_secs(60), Duration::from_secs(1), 1.0)
     }
 
     #[test]
@@ -135,7 +143,7 @@ mod tests {
             for nodes in [3, 4, 5] {
                 let planned = minute(seed, nodes);
                 for one in &planned {
-                    let beside = |other: &&Planned| other.at <= one.at && other.settled() > one.at;
+                    let beside = |other: &&Planned| other.at <= one.at && other.settled(1.0) > one.at;
                     let footprints: Vec<&Footprint> =
                         planned.iter().filter(beside).map(|planned| &planned.what.footprint).collect();
                     assert!(leaves_majority(&footprints, nodes), "seed {seed}: {footprints:?}");

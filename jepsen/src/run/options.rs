@@ -15,6 +15,8 @@ pub struct Options {
     pub faults: Vec<&'static dyn Fault>,
     /// From the begin of one fault to that of the next, on average.
     pub interval: Duration,
+    /// What the lengths of faults, and of the pauses after them, are multiplied by.
+    pub pace: f64,
     pub seed: u64,
     pub binary: PathBuf,
     pub binary_version: String,

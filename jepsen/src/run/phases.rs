@@ -196,7 +196,7 @@ impl Run<'_> {
         let planned = if faults.is_empty() {
             vec![]
         } else {
-            schedule::plan(faults, self.options.seed, nodes, time, self.options.interval)
+            schedule::plan(faults, self.options.seed, nodes, time, self.options.interval, self.options.pace)
         };
         let field = Arc::new(Field { cluster: self.cluster.clone(), leaders: self.leaders.clone() });
         let recorder = self.world.recorder.clone();
