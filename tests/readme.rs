@@ -37,7 +37,7 @@ fn the_commands_of_the_readme_work() {
     let mut cluster = DevCluster::start(&["--nodes", "3", "--ephemeral"]);
     let mut blocks = blocks().into_iter();
     assert_eq!(blocks.next().unwrap(), "cargo run --release -- dev --nodes 3");
-    assert_eq!(blocks.next().unwrap(), "cargo test");
+    assert_eq!(blocks.next().unwrap(), "cargo test --workspace");
     let mut all_output = String::new();
     for block in blocks {
         let script = format!("set -eu\n{}", adapted(&block, &cluster));

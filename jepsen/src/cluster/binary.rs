@@ -52,7 +52,7 @@ fn built(messages: &[u8]) -> Option<PathBuf> {
     let lines = messages.split(|byte| *byte == b'\n');
     let messages = lines.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
     let binaries = messages.filter(|message| message["target"]["name"] == "balsa");
-    binaries.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last()
+    binaries.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
 }
 
 /// What the binary says that it is.
