@@ -30,14 +30,12 @@ impl Invariant for OneRecordPerOffset {
     fn hear(&mut self, event: &Event) -> Result<(), String> {
         match &event.outcome {
             Some(Outcome::Read { place, records, high_watermark, start_offset, .. }) => {
-                let mut expected = *start_offset;
-                for (offset, value) in records {
+                for (expected, (offset, value)) in (*start_offset..).zip(records) {
                     if *offset != expected || offset >= high_watermark {
                         return Err(format!(
                             "{place}: a read gave offset {offset}, where {expected} was next, below {high_watermark}"
                         ));
                     }
-                    expected += 1;
                     self.holds(*place, *offset, *value)?;
                 }
                 Ok(())
