@@ -325,43 +325,65 @@ struct Snapshot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Keys {
     uses: HashMap<KeyHash, KeyUse>,
-    order: VecDeque<KeyHash>,
+    /// Keys with records here, and keys that are claimed only; each in the order in which they came. Bounded apart: a
+    /// claim is of a request that may write elsewhere, and must not push out what was written here.
+    written: VecDeque<KeyHash>,
+    claimed: VecDeque<KeyHash>,
 }
 
 impl Keys {
     fn insert(&mut self, key: KeyHash, value: KeyUse) {
-        if self.uses.insert(key, value).is_none() {
-            self.order.push_back(key);
+        let before = self.uses.insert(key, value);
+        if before.is_some_and(|before| before.records.is_none()) {
+            self.unclaim(&key);
+        }
+        match (value.records, before.is_some_and(|before| before.records.is_some())) {
+            (Some(_), false) => self.written.push_back(key),
+            (Some(_), true) => {}
+            (None, _) => self.claimed.push_back(key),
         }
     }
 
+    /// Removes a key that is claimed only.
     fn remove(&mut self, key: &KeyHash) {
         if self.uses.remove(key).is_some() {
-            self.order.retain(|other| other != key);
+            self.unclaim(key);
         }
     }
 
-    /// Drops keys beyond `kept`, and those older than a day; oldest first.
+    // A claim is mostly used or released soon after it was made.
+    fn unclaim(&mut self, key: &KeyHash) {
+        if let Some(at) = self.claimed.iter().rposition(|other| other == key) {
+            self.claimed.remove(at);
+        }
+    }
+
+    /// Drops keys of either kind beyond `kept`, and those older than a day; oldest first.
     fn expire(&mut self, kept: usize, now_ms: i64) {
-        while let Some(oldest) = self.order.front() {
-            let expired = self
-                .uses
-                .get(oldest)
-                .is_none_or(|value| now_ms.saturating_sub(value.appended_at_ms) > CLIENT_KEY_AGE_MS_MAX);
-            if !expired && self.order.len() <= kept {
-                return;
+        for order in [&mut self.written, &mut self.claimed] {
+            while let Some(oldest) = order.front() {
+                let expired = self
+                    .uses
+                    .get(oldest)
+                    .is_none_or(|value| now_ms.saturating_sub(value.appended_at_ms) > CLIENT_KEY_AGE_MS_MAX);
+                if !expired && order.len() <= kept {
+                    break;
+                }
+                self.uses.remove(oldest);
+                order.pop_front();
             }
-            self.uses.remove(oldest);
-            self.order.pop_front();
         }
     }
 
     fn in_order(&self) -> Vec<(KeyHash, KeyUse)> {
-        self.order.iter().filter_map(|key| self.uses.get(key).map(|value| (*key, *value))).collect()
+        let keys = self.written.iter().chain(&self.claimed);
+        keys.filter_map(|key| self.uses.get(key).map(|value| (*key, *value))).collect()
     }
 
     fn from_order(list: Vec<(KeyHash, KeyUse)>) -> Keys {
-        Keys { order: list.iter().map(|(key, _)| *key).collect(), uses: list.into_iter().collect() }
+        let (written, claimed) = list.iter().partition::<Vec<_>, _>(|(_, value)| value.records.is_some());
+        let keys = |list: Vec<(KeyHash, KeyUse)>| list.into_iter().map(|(key, _)| key).collect();
+        Keys { written: keys(written), claimed: keys(claimed), uses: list.into_iter().collect() }
     }
 }
 
@@ -480,6 +502,38 @@ mod tests {
         log.write(by_key(999_999, 1), 1, 1001 + CLIENT_KEY_AGE_MS_MAX).unwrap();
         assert_eq!(log.state.key(true, &hash(4096)), None, "a day old");
         assert!(log.state.key(true, &hash(999_999)).is_some());
+    }
+
+    #[test]
+    fn claims_push_out_no_key_that_was_written_and_the_other_way_round() {
+        let mut log = Log::default();
+        let claim = |key: u64| PartitionCommand::ClaimKey {
+            key: hash(key),
+            body: hash(1),
+            partitions: 2,
+            appended_at_ms: 1000,
+        };
+        for key in 0..CLIENT_KEYS_KEPT as u64 {
+            log.command(&claim(1_000_000 + key));
+            log.write(by_key(key, 1), 1, 1000).unwrap();
+            log.command(&claim(2_000_000 + key));
+        }
+        for key in 0..CLIENT_KEYS_KEPT as u64 {
+            assert!(log.state.key(true, &hash(key)).is_some(), "key {key} is among the 4,096 newest");
+        }
+        assert_eq!(log.state.key(true, &hash(1_000_000)), None, "the oldest claims are gone");
+        assert!(log.state.key(true, &hash(2_000_000 + CLIENT_KEYS_KEPT as u64 - 1)).is_some());
+        let again = PartitionState::from_snapshot(&log.state.to_snapshot()).unwrap();
+        assert_eq!(again, log.state);
+    }
+
+    #[test]
+    fn a_claim_that_is_used_counts_as_written() {
+        let mut log = Log::default();
+        log.command(&PartitionCommand::ClaimKey { key: hash(1), body: hash(1), partitions: 2, appended_at_ms: 1000 });
+        log.write(by_key(1, 1), 1, 1000).unwrap();
+        assert_eq!((log.state.client_keys.written.len(), log.state.client_keys.claimed.len()), (1, 0));
+        assert_eq!(log.state.key(true, &hash(1)).unwrap().partitions, 2);
     }
 
     #[test]
