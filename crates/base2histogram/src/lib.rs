@@ -57,7 +57,7 @@ impl<T> Histogram<T> {
             if below + count >= rank {
                 let least = if bucket == 0 { 0 } else { 1_u64 << (bucket - 1) };
                 let width = least.saturating_sub(1);
-                return least + (width as f64 * ((rank - below) as f64 / *count as f64)) as u64;
+                return least.saturating_add((width as f64 * ((rank - below) as f64 / *count as f64)) as u64);
             }
             below += count;
         }
