@@ -26,7 +26,7 @@ use tokio::sync::watch;
 /// Whose state it is.
 #[derive(Debug)]
 pub enum MachineState {
-    Partition(PartitionState),
+    Partition(Box<PartitionState>),
     Meta(Box<MetaState>),
 }
 
@@ -54,7 +54,7 @@ impl MachineState {
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         match self {
             MachineState::Partition(state) => {
-                *state = PartitionState::from_snapshot(bytes)?;
+                **state = PartitionState::from_snapshot(bytes)?;
                 #[cfg(feature = "mutants")]
                 if crate::mutant::on(crate::mutant::Mutant::ProducerTableDropped) {
                     state.forget_producers();

@@ -9,7 +9,6 @@ use super::group::{Group, RaftTiming};
 use super::machine::MachineState;
 use super::wire::{self, refused};
 use crate::random::Random;
-use crate::state::partition::PartitionState;
 use crate::storage::Store;
 use crate::tasks::{OnPanic, Tasks};
 use crate::transport::{Incoming, Liveness, Transport};
@@ -173,7 +172,7 @@ impl Groups {
         let empty = if group == META_GROUP {
             MachineState::Meta(Box::default())
         } else {
-            MachineState::Partition(PartitionState::default())
+            MachineState::Partition(Box::default())
         };
         let (transport, tasks) = (inner.transport.clone(), inner.tasks.clone());
         // Those of the meta group are for bootstrap to decide, which knows whether there is a cluster already.

@@ -4,7 +4,6 @@ use super::log_store::LogStore;
 use super::machine::{GroupMachine, MachineState};
 use super::types::TypeConfig;
 use crate::random::Random;
-use crate::state::partition::PartitionState;
 use crate::storage::{MemoryLog, RaftLog, Store, StoreConfig};
 use crate::tasks::Tasks;
 use crate::types::{GroupId, NodeId};
@@ -15,7 +14,7 @@ use std::sync::Arc;
 
 fn adapters(log: Arc<dyn RaftLog>) -> (LogStore, GroupMachine) {
     let tasks = Tasks::new();
-    let empty = MachineState::Partition(PartitionState::default());
+    let empty = MachineState::Partition(Box::default());
     let machine = GroupMachine::load(log.clone(), empty, tasks.clone()).unwrap();
     (LogStore::new(log, tasks), machine)
 }
