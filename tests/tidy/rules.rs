@@ -3,15 +3,17 @@
 use crate::source::Source;
 
 /// Which floor a module stands on. Within floor 0, `types` is what the others are made of.
-const FLOORS: [(&str, u8); 22] = [
-    ("main", 9),
-    ("cli", 8),
-    ("node", 7),
-    ("client", 7),
-    ("fuzzing", 7),
-    ("http", 6),
-    ("peer", 6),
-    ("broker", 5),
+const FLOORS: [(&str, u8); 24] = [
+    ("main", 10),
+    ("cli", 9),
+    ("node", 8),
+    ("client", 8),
+    ("fuzzing", 8),
+    ("http", 7),
+    ("kafka", 7),
+    ("peer", 7),
+    ("broker", 6),
+    ("coordinator", 5),
     ("partition", 4),
     ("controller", 4),
     ("raft", 3),
@@ -33,13 +35,15 @@ const FLOORS: [(&str, u8); 22] = [
 const SIBLINGS: [&str; 2] = ["types", "random"];
 
 /// Lower floors that a module must not see all the same, and why.
-const NEVER: [(&str, &[&str], &str); 2] = [
+const NEVER: [(&str, &[&str], &str); 3] = [
+    ("kafka", &["raft", "storage", "transport", "partition", "controller", "http"], "a front knows the broker only"),
     ("http", &["raft", "storage", "transport", "partition", "controller"], "a front knows the broker only"),
     ("state", &["clock", "vfs", "tasks", "random", "transport", "config"], "state is pure"),
 ];
 
 /// Crates that only some modules may import.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
+    ("kafka_protocol", &["kafka"]),
     ("openraft", &["raft"]),
     ("sled", &["storage"]),
     ("rand", &["random"]),
