@@ -191,6 +191,8 @@ fn options(hunt: &Hunt, arguments: &Arguments, binary: &Path, dir: PathBuf, roun
         pace: 1.0,
         seed: arguments.seed.wrapping_add(round),
         binary: binary.to_owned(),
+        // No mutant needs a workload of such clients.
+        python: PathBuf::new(),
         binary_version: format!("{} with the mutant {}", binary::version(binary)?, hunt.mutant),
         dir,
         images: arguments.images.clone(),

@@ -56,6 +56,9 @@ pub struct Arguments {
     /// The balsa to be tested, instead of a release build of this workspace
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// A Python that can import confluent_kafka, for the workload `kafka`
+    #[arg(long, value_name = "PATH", default_value = "target/jepsen-python/bin/python")]
+    python: PathBuf,
     /// Run on loopback addresses and plain directories, with faults of processes only
     #[arg(long)]
     no_namespaces: bool,
@@ -151,6 +154,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Vec<Options>> {
                 pace: arguments.pace.clamp(0.05, 20.0),
                 seed: seed.wrapping_add(round),
                 binary: binary.clone(),
+                python: arguments.python.clone(),
                 binary_version: binary_version.clone(),
                 dir,
                 images: arguments.images.clone(),

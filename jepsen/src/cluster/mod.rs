@@ -64,6 +64,7 @@ pub struct Cluster {
 /// The addresses of a node.
 struct Addresses {
     http: SocketAddr,
+    kafka: SocketAddr,
     peer: SocketAddr,
 }
 
@@ -71,7 +72,9 @@ struct Addresses {
 fn addresses(nodes: u16, in_namespaces: bool) -> anyhow::Result<Vec<Addresses>> {
     if in_namespaces {
         let of = |node, port| SocketAddr::from((network::address(node), port));
-        return Ok((1..=nodes).map(|node| Addresses { http: of(node, 8082), peer: of(node, 9192) }).collect());
+        return Ok((1..=nodes)
+            .map(|node| Addresses { http: of(node, 8082), kafka: of(node, 9092), peer: of(node, 9192) })
+            .collect());
     }
     // Held until all are known, so that no two are the same.
     let mut held = Vec::new();
@@ -81,7 +84,7 @@ fn addresses(nodes: u16, in_namespaces: bool) -> anyhow::Result<Vec<Addresses>> 
         held.push(listener);
         Ok(address)
     };
-    (0..nodes).map(|_| Ok(Addresses { http: free()?, peer: free()? })).collect()
+    (0..nodes).map(|_| Ok(Addresses { http: free()?, kafka: free()?, peer: free()? })).collect()
 }
 
 /// The file by which a node's time of day is changed.
@@ -123,7 +126,7 @@ impl Cluster {
             };
             let (created, deaths) = (created.clone(), deaths_sender.clone());
             let places = (plan.dir.as_path(), created, deaths, tasks.clone());
-            nodes.push(Arc::new(Node::new(number, addresses.http, disk, launch, places)));
+            nodes.push(Arc::new(Node::new(number, (addresses.http, addresses.kafka), disk, launch, places)));
         }
         let deaths = parking_lot::Mutex::new(Some(deaths));
         Ok(Cluster { nodes, network, capabilities, created, dir: plan.dir.clone(), deaths, tasks })
@@ -169,7 +172,7 @@ fn arguments(plan: &Plan, number: u16, addresses: &Addresses, peers: &str, disk:
     add("--node-id", number.to_string());
     add("--data-dir", disk.data_dir().display().to_string());
     add("--http", addresses.http.to_string());
-    add("--kafka", String::new());
+    add("--kafka", addresses.kafka.to_string());
     add("--peer", addresses.peer.to_string());
     add("--peers", peers.to_owned());
     add("--set", "allow_insecure_listener=true".to_owned());

@@ -43,6 +43,7 @@ pub struct Death {
 pub struct Node {
     pub number: u16,
     pub http: SocketAddr,
+    pub kafka: SocketAddr,
     pub disk: Disk,
     pub launch: Launch,
     log: PathBuf,
@@ -70,11 +71,17 @@ pub type Places<'a> = (&'a Path, Arc<Created>, mpsc::UnboundedSender<Death>, tok
 pub type Hold = tokio::sync::OwnedMutexGuard<()>;
 
 impl Node {
-    pub fn new(number: u16, http: SocketAddr, disk: Disk, launch: Launch, places: Places) -> Node {
+    pub fn new(
+        number: u16,
+        (http, kafka): (SocketAddr, SocketAddr),
+        disk: Disk,
+        launch: Launch,
+        places: Places,
+    ) -> Node {
         let (dir, created, deaths, tasks) = places;
         let log = dir.join(format!("n{number}.log"));
         let (held, running, excused) = (Arc::default(), parking_lot::Mutex::default(), AtomicBool::new(false));
-        Node { number, http, disk, launch, log, created, deaths, held, excused, running, tasks }
+        Node { number, http, kafka, disk, launch, log, created, deaths, held, excused, running, tasks }
     }
 
     pub fn name(&self) -> String {

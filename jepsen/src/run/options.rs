@@ -20,6 +20,8 @@ pub struct Options {
     pub seed: u64,
     pub binary: PathBuf,
     pub binary_version: String,
+    /// Runs clients that are Python programs.
+    pub python: PathBuf,
     pub dir: PathBuf,
     /// Where disk images are; the run's directory where missing.
     pub images: Option<PathBuf>,

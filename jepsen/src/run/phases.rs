@@ -108,6 +108,9 @@ fn world(options: &Options, cluster: &Cluster) -> anyhow::Result<World> {
         recorder,
         log_end: log_end.transpose()?,
         nodes: cluster.nodes.iter().map(|node| node.http).collect(),
+        kafka: cluster.nodes.iter().map(|node| node.kafka).collect(),
+        python: options.python.clone(),
+        dir: options.dir.clone(),
         load: options.load.clone(),
         replication_factor: options.replication_factor,
         seed: options.seed,
@@ -184,6 +187,7 @@ impl Run<'_> {
             Ok(outcome) => outcome?,
             Err(_) => self.world.incident("client-stuck", format!("{} clients do not end", tasks.len())),
         }
+        self.world.producers.end();
         Ok((clients..all).map(lane).collect())
     }
 

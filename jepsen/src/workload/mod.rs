@@ -1,8 +1,8 @@
-//! What the clients do, through the public HTTP interface only. Each workload has a file; all are listed in [`ALL`].
+//! What the clients do, through the public interfaces only. Each workload has a file; all are listed in [`ALL`].
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`append`], [`cas`], [`tail`], [`topics`], [`acks1`] | the workloads |
+//! | [`append`], [`cas`], [`tail`], [`topics`], [`acks1`], [`kafka`] | the workloads |
 //! | [`world`] | what all clients of a run share: recorders, keys, counts |
 //! | [`lane`] | one client process after the other, each with its own number and connections |
 //! | [`send`], [`poll`] | one operation, recorded, with its outcome told apart strictly |
@@ -17,6 +17,7 @@ pub mod append;
 pub mod arrivals;
 pub mod cas;
 pub mod http;
+pub mod kafka;
 pub mod lane;
 pub mod last;
 pub mod poll;
@@ -63,7 +64,8 @@ pub trait Workload: Send + Sync {
     fn client(&self, world: Arc<World>, number: usize, lane: Lane) -> Client;
 }
 
-pub const ALL: [&dyn Workload; 5] = [&append::Append, &cas::Cas, &tail::Tail, &topics::Topics, &acks1::Acks1];
+pub const ALL: [&dyn Workload; 6] =
+    [&append::Append, &cas::Cas, &tail::Tail, &topics::Topics, &acks1::Acks1, &kafka::Kafka];
 
 /// The workload of a name.
 pub fn named(name: &str) -> anyhow::Result<&'static dyn Workload> {

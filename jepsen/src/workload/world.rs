@@ -3,9 +3,11 @@
 use crate::history::{Key, Message, Recorder};
 use crate::report::run_file::Incident;
 use crate::workload::arrivals::Arrivals;
+use crate::workload::kafka::Producers;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -94,6 +96,13 @@ pub struct World {
     pub recorder: Recorder,
     pub log_end: Option<Recorder>,
     pub nodes: Vec<SocketAddr>,
+    /// Where the nodes speak Kafka's protocol.
+    pub kafka: Vec<SocketAddr>,
+    /// Runs clients that are Python programs.
+    pub python: PathBuf,
+    /// The run's directory.
+    pub dir: PathBuf,
+    pub producers: Producers,
     pub load: Load,
     pub replication_factor: u16,
     pub seed: u64,
@@ -114,6 +123,9 @@ pub struct Making {
     pub recorder: Recorder,
     pub log_end: Option<Recorder>,
     pub nodes: Vec<SocketAddr>,
+    pub kafka: Vec<SocketAddr>,
+    pub python: PathBuf,
+    pub dir: PathBuf,
     pub load: Load,
     pub replication_factor: u16,
     pub seed: u64,
@@ -129,6 +141,10 @@ impl World {
             recorder: making.recorder,
             log_end: making.log_end,
             nodes: making.nodes,
+            kafka: making.kafka,
+            python: making.python,
+            dir: making.dir,
+            producers: Producers::default(),
             load: making.load,
             replication_factor: making.replication_factor,
             seed: making.seed,
