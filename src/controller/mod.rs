@@ -23,6 +23,7 @@ pub use wire::{KIND_END, KIND_HELLO, KIND_META_CHANGE, KIND_META_WAIT, NodeStatu
 
 use crate::raft::{Directory, Group, Groups, MachineState, Proposal, ProposeError, Reply};
 use crate::random::Random;
+use crate::state::group::GROUP_TOPIC;
 use crate::state::meta::{MetaChange, MetaCommand, MetaImage, MetaResponse, Node};
 use crate::storage::Store;
 use crate::tasks::{OnPanic, Tasks};
@@ -75,6 +76,10 @@ pub struct Controller {
 impl Directory for Controller {
     fn replicas(&self, group: GroupId) -> Option<Vec<NodeId>> {
         self.image().group(group).map(|place| place.replicas.to_vec())
+    }
+
+    fn holds_consumer_groups(&self, group: GroupId) -> bool {
+        self.image().group(group).is_some_and(|place| *place.topic.name == *GROUP_TOPIC)
     }
 }
 

@@ -163,12 +163,13 @@ impl Group {
             begin(&*log, &members).await?;
         }
         let (machine_log, machine_tasks) = (log.clone(), tasks.clone());
+        let applies_records = empty.applies_records();
         let machine = tasks
             .blocking(move || GroupMachine::load(machine_log, empty, machine_tasks))
             .await
             .map_err(|error| error.to_string())?;
         let shared = machine.shared();
-        let store = LogStore::new(log.clone(), tasks.clone());
+        let store = LogStore::new(log.clone(), tasks.clone(), applies_records);
         let flushed = store.flushed.clone();
         let config = raft_config(id, timing).validate().map_err(|error| error.to_string())?;
         let network = NetworkFactory { group: id, transport: transport.clone() };

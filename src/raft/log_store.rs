@@ -30,11 +30,13 @@ pub struct LogStore {
     pub(super) log: Arc<dyn RaftLog>,
     pub(super) tasks: Tasks,
     pub(super) flushed: watch::Sender<FlushedEnd>,
+    /// The state machine looks into the records, so that it needs more than headers.
+    applies_records: bool,
 }
 
 impl LogStore {
-    pub(super) fn new(log: Arc<dyn RaftLog>, tasks: Tasks) -> LogStore {
-        LogStore { log, tasks, flushed: watch::Sender::new((Term(0), Offset(0))) }
+    pub(super) fn new(log: Arc<dyn RaftLog>, tasks: Tasks, applies_records: bool) -> LogStore {
+        LogStore { log, tasks, flushed: watch::Sender::new((Term(0), Offset(0))), applies_records }
     }
 
     async fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
@@ -121,7 +123,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
             if from >= to {
                 return Ok::<_, io::Error>(None);
             }
-            let part = store.read_headers(from, to).await?;
+            let part = if store.applies_records {
+                store.read(from, to, REPLICATE_BYTES_MAX).await?
+            } else {
+                store.read_headers(from, to).await?
+            };
             let last = part.last().ok_or_else(|| io::Error::other("the log gave no entry of a range it has"))?;
             let next = last.id.index.next();
             Ok(Some((part, (store, next))))

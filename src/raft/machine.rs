@@ -44,6 +44,11 @@ impl MachineState {
         }
     }
 
+    /// Whether applying an entry needs its records, not only its header.
+    pub(super) fn applies_records(&self) -> bool {
+        matches!(self, MachineState::Partition(state) if state.groups().is_some())
+    }
+
     fn to_snapshot(&self) -> Vec<u8> {
         match self {
             MachineState::Partition(state) => state.to_snapshot(),
@@ -54,7 +59,11 @@ impl MachineState {
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         match self {
             MachineState::Partition(state) => {
-                **state = PartitionState::from_snapshot(bytes)?;
+                let restored = PartitionState::from_snapshot(bytes)?;
+                if state.groups().is_some() != restored.groups().is_some() {
+                    return Err("a checkpoint of another kind of partition".to_string());
+                }
+                **state = restored;
                 #[cfg(feature = "mutants")]
                 if crate::mutant::on(crate::mutant::Mutant::ProducerTableDropped) {
                     state.forget_producers();

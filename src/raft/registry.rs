@@ -9,6 +9,7 @@ use super::group::{Group, RaftTiming};
 use super::machine::MachineState;
 use super::wire::{self, refused};
 use crate::random::Random;
+use crate::state::partition::PartitionState;
 use crate::storage::Store;
 use crate::tasks::{OnPanic, Tasks};
 use crate::transport::{Incoming, Liveness, Transport};
@@ -26,6 +27,9 @@ const OPENING_QUEUE_MAX: usize = 1024;
 pub trait Directory: Send + Sync + 'static {
     /// Replicas of a living group, or `None`: it is not known (yet), or was deleted.
     fn replicas(&self, group: GroupId) -> Option<Vec<NodeId>>;
+
+    /// Whether the records of this group are those of consumer groups, which its state machine reads.
+    fn holds_consumer_groups(&self, group: GroupId) -> bool;
 }
 
 /// Why a group is not to be had here.
@@ -169,14 +173,16 @@ impl Groups {
         let inner = &self.inner;
         let store = inner.store.clone();
         let log = inner.tasks.blocking(move || store.open_log(group)).await.map_err(|error| error.to_string())?;
+        // Those of the meta group are for bootstrap to decide, which knows whether there is a cluster already.
+        let directory = inner.directory.read().clone().filter(|_| group != META_GROUP);
         let empty = if group == META_GROUP {
             MachineState::Meta(Box::default())
+        } else if directory.as_ref().is_some_and(|directory| directory.holds_consumer_groups(group)) {
+            MachineState::Partition(Box::new(PartitionState::with_groups()))
         } else {
             MachineState::Partition(Box::default())
         };
         let (transport, tasks) = (inner.transport.clone(), inner.tasks.clone());
-        // Those of the meta group are for bootstrap to decide, which knows whether there is a cluster already.
-        let directory = inner.directory.read().clone().filter(|_| group != META_GROUP);
         let members = directory.and_then(|directory| directory.replicas(group));
         let opened = Group::open(group, inner.node_id, log, empty, members, transport, tasks, &inner.timing).await?;
         if opened.voters() == [inner.node_id] {

@@ -16,7 +16,7 @@ fn adapters(log: Arc<dyn RaftLog>) -> (LogStore, GroupMachine) {
     let tasks = Tasks::new();
     let empty = MachineState::Partition(Box::default());
     let machine = GroupMachine::load(log.clone(), empty, tasks.clone()).unwrap();
-    (LogStore::new(log, tasks), machine)
+    (LogStore::new(log, tasks, false), machine)
 }
 
 struct InMemory;

@@ -4,5 +4,6 @@
 //! and the same answers on every replica. Whatever must be chosen (an id, a time) is chosen by the proposer and stands
 //! in the command.
 
+pub mod group;
 pub mod meta;
 pub mod partition;

@@ -12,6 +12,8 @@
 //! Invariants, asserted at each apply: a data entry starts at the high watermark; a writer's sequence numbers are
 //! consecutive.
 
+use super::group::{GroupCommand, GroupTable};
+use crate::record::{Limits, records};
 use crate::storage::{DataEntry, LogEntry, Payload};
 use crate::types::{LogIndex, Offset};
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,8 @@ pub enum PartitionCommand {
     ClaimKey { key: KeyHash, body: KeyHash, partitions: u32, appended_at_ms: i64 },
     /// Undoes a claim whose request was refused as a whole.
     ReleaseKey { key: KeyHash, body: KeyHash },
+    /// A lease of a consumer group, on the partition that holds the group.
+    Group(GroupCommand),
 }
 
 impl PartitionCommand {
@@ -106,6 +110,8 @@ pub enum Applied {
     Claimed { partitions: u32 },
     /// The key is in use with another body.
     KeyConflict,
+    /// A command about a lease was taken, or came too late.
+    Lease { holds: bool },
 }
 
 /// What a writer's entry got.
@@ -157,9 +163,37 @@ pub struct PartitionState {
     writers: BTreeMap<WriterId, Writer>,
     client_keys: Keys,
     one_shot_keys: Keys,
+    /// The consumer groups that the records make; only on partitions that hold some.
+    groups: Option<Box<GroupTable>>,
 }
 
+/// Records of groups are written here, uncompressed, so their size is that of the entry.
+const GROUP_LIMITS: Limits =
+    Limits { record_bytes_max: usize::MAX, batch_bytes_max: usize::MAX, inflated_bytes_max: usize::MAX };
+
 impl PartitionState {
+    /// The state of an empty log whose records are those of consumer groups.
+    pub fn with_groups() -> PartitionState {
+        PartitionState { groups: Some(Box::default()), ..PartitionState::default() }
+    }
+
+    /// The consumer groups of this partition, if it is one that holds some.
+    pub fn groups(&self) -> Option<&GroupTable> {
+        self.groups.as_deref()
+    }
+
+    fn replay_groups(&mut self, index: LogIndex, data: &DataEntry) -> Result<(), String> {
+        let Some(groups) = &mut self.groups else { return Ok(()) };
+        if data.batches.is_empty() && data.record_count > 0 {
+            return Err(format!("entry {index} came without its records, which are needed for the groups in them"));
+        }
+        for record in records(data.batches.clone(), &GROUP_LIMITS) {
+            let record = record.map_err(|error| format!("entry {index}: {error}"))?;
+            groups.replay(record.key.as_deref(), record.value.as_deref());
+        }
+        Ok(())
+    }
+
     /// First offset that is not committed.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark
@@ -189,7 +223,7 @@ impl PartitionState {
         if client { self.client_keys.uses.get(key) } else { self.one_shot_keys.uses.get(key) }
     }
 
-    /// Applies the next entry. Payloads of data entries are not looked at.
+    /// Applies the next entry. Payloads of data entries are looked at only where consumer groups are in them.
     ///
     /// # Errors
     /// An invariant does not hold, or the entry was written by a newer version: the caller must stop.
@@ -210,6 +244,7 @@ impl PartitionState {
             ));
         }
         let attributes = EntryAttributes::decode(&data.attributes)?;
+        self.replay_groups(index, data)?;
         match attributes.identity {
             Identity::Writer { writer, sequence } => self.note_writer(index, writer, sequence, base_offset)?,
             Identity::Key { client, key, body, default_timestamp_ms } => {
@@ -257,6 +292,9 @@ impl PartitionState {
 
     fn apply_command(&mut self, command: &PartitionCommand) -> Applied {
         match *command {
+            PartitionCommand::Group(ref command) => {
+                Applied::Lease { holds: self.groups.as_mut().is_some_and(|groups| groups.command(command)) }
+            }
             PartitionCommand::ClaimKey { key, body, partitions, appended_at_ms } => {
                 self.client_keys.expire(CLIENT_KEYS_KEPT, appended_at_ms);
                 if let Some(before) = self.client_keys.uses.get_mut(&key) {
@@ -289,13 +327,15 @@ impl PartitionState {
             writers: self.writers.clone(),
             client_keys: self.client_keys.in_order(),
             one_shot_keys: self.one_shot_keys.in_order(),
+            groups: self.groups.clone(),
         })
     }
 
     /// Forgets sequences and keys, as the mutant `producer-table-dropped` does.
     #[cfg(feature = "mutants")]
     pub fn forget_producers(&mut self) {
-        *self = PartitionState { high_watermark: self.high_watermark, ..PartitionState::default() };
+        let groups = self.groups.take();
+        *self = PartitionState { high_watermark: self.high_watermark, groups, ..PartitionState::default() };
     }
 
     /// The state that `to_snapshot` wrote.
@@ -309,6 +349,7 @@ impl PartitionState {
             writers: snapshot.writers,
             client_keys: Keys::from_order(snapshot.client_keys),
             one_shot_keys: Keys::from_order(snapshot.one_shot_keys),
+            groups: snapshot.groups,
         })
     }
 }
@@ -319,6 +360,7 @@ struct Snapshot {
     writers: BTreeMap<WriterId, Writer>,
     client_keys: Vec<(KeyHash, KeyUse)>,
     one_shot_keys: Vec<(KeyHash, KeyUse)>,
+    groups: Option<Box<GroupTable>>,
 }
 
 /// Keys with the order in which they came. A key that was removed leaves a stale place in `order`, told by its number.
