@@ -97,6 +97,11 @@ impl Tasks {
         self.inner.stop.clone()
     }
 
+    /// Waits, unless the node begins to stop before. Whether to go on.
+    pub async fn pause(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.inner.stop.cancelled()).await.is_err()
+    }
+
     /// Becomes cancelled when a task with `OnPanic::StopNode` panicked, or `fail` was called.
     pub fn failed(&self) -> CancellationToken {
         self.inner.failed.clone()

@@ -259,18 +259,17 @@ impl Node {
             tasks: tasks.clone(),
         };
         tasks.spawn("reconcile", OnPanic::StopNode, reconciler.run());
-        let (broker, transport, stopping) = (self.broker.clone(), self.transport.clone(), tasks.stopping());
+        let (broker, transport, own) = (self.broker.clone(), self.transport.clone(), tasks.clone());
         tasks.spawn("status", OnPanic::StopNode, async move {
             let mut told = None;
-            while !stopping.is_cancelled() {
+            loop {
                 let status = broker.own_status();
                 if told.as_ref() != Some(&status) {
                     transport.set_status(status.encode().into());
                     told = Some(status);
                 }
-                tokio::select! {
-                    () = stopping.cancelled() => {}
-                    () = tokio::time::sleep(STATUS_INTERVAL) => {}
+                if !own.pause(STATUS_INTERVAL).await {
+                    return;
                 }
             }
         });

@@ -362,12 +362,11 @@ impl Group {
             tracing::debug!(group = %self.id, %error, "leadership was not handed over");
             return;
         }
-        let (group, stopping) = (self.clone(), self.tasks.stopping());
+        let group = self.clone();
         self.tasks.spawn("transfer-watch", OnPanic::Log, async move {
             for _ in 0..TRANSFER_ROUNDS_MAX {
-                tokio::select! {
-                    () = stopping.cancelled() => return,
-                    () = tokio::time::sleep(TRANSFER_PATIENCE) => {}
+                if !group.tasks.pause(TRANSFER_PATIENCE).await {
+                    return;
                 }
                 let now = group.leadership();
                 if now.leader != before.leader || now.term != before.term {
@@ -430,16 +429,15 @@ impl Group {
         if let Err(error) = self.raft.handle_transfer_leader(request).await {
             tracing::debug!(group = %self.id, %error, "no election after the loss of the leader");
         }
-        let (group, stopping) = (self.clone(), self.tasks.stopping());
+        let group = self.clone();
         self.tasks.spawn("election-in-turn", OnPanic::Log, async move {
             // The first one's election began above. A turn fails where the others have not noticed the loss yet, or have
             // entries that this replica lacks; then it comes round again, later each time.
             let mut at = Duration::from_millis(150) * rank as u32;
             for round in 0..ELECTION_ROUNDS_MAX {
                 if round > 0 || rank > 0 {
-                    tokio::select! {
-                        () = stopping.cancelled() => return,
-                        () = tokio::time::sleep(at) => {}
+                    if !group.tasks.pause(at).await {
+                        return;
                     }
                     let now = group.leadership();
                     if now.leader.is_some_and(|leader| leader != gone || now.term > before.term) {
@@ -458,14 +456,10 @@ impl Group {
         if self.has_leader() || std::mem::replace(&mut self.activity.lock().outbidding, true) {
             return;
         }
-        let (group, stopping) = (self.clone(), self.tasks.stopping());
+        let group = self.clone();
         self.tasks.spawn("outbid", OnPanic::Log, async move {
             for pause in OUTBID_PAUSES {
-                tokio::select! {
-                    () = stopping.cancelled() => break,
-                    () = tokio::time::sleep(pause) => {}
-                }
-                if group.has_leader() {
+                if !group.tasks.pause(pause).await || group.has_leader() {
                     break;
                 }
                 let _ = group.raft.trigger().elect(false).await;

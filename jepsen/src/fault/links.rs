@@ -1,15 +1,10 @@
 //! Bad links: packets that are lost by chance, little bandwidth, delay with jitter.
 
 use crate::cluster::capabilities::Capability;
-use crate::cluster::network::{LOSS_PERCENT, Link, Network};
-use crate::fault::{Begun, Fault, Field, Footprint, What, hold, lasting, one_node, what};
-use anyhow::Context;
+use crate::cluster::network::{LOSS_PERCENT, Link};
+use crate::fault::{Begun, Fault, Field, Footprint, What, between, hold, lasting, one_node, what};
 use futures::future::BoxFuture;
 use rand::rngs::StdRng;
-
-fn network(field: &Field) -> anyhow::Result<&Network> {
-    field.cluster.network.as_ref().context("there is no network of our own")
-}
 
 /// A node whose links are bad cannot be counted on: what it has to say may come too late.
 fn one(random: &mut StdRng, nodes: u16, variant: &'static str) -> What {
@@ -35,14 +30,13 @@ impl Fault for Lossy {
 
     fn plan(&self, random: &mut StdRng, nodes: u16) -> What {
         let plan = one(random, nodes, "one");
-        let node = plan.nodes[0];
-        let others = (1..=nodes).filter(|other| *other != node);
-        What { ways: others.flat_map(|other| [(node, other), (other, node)]).collect(), ..plan }
+        let others: Vec<u16> = (1..=nodes).filter(|other| !plan.nodes.contains(other)).collect();
+        What { ways: between(&plan.nodes, &others), ..plan }
     }
 
     fn begin<'a>(&'a self, field: &'a Field, what: &'a What, number: u64) -> BoxFuture<'a, anyhow::Result<Begun>> {
         Box::pin(async move {
-            network(field)?.harm(number, Link::Lossy, what.ways.clone()).await?;
+            field.network()?.harm(number, Link::Lossy, what.ways.clone()).await?;
             Ok(Begun::of(what.nodes.clone(), format!("{LOSS_PERCENT} % of its packets"), vec![]))
         })
     }
@@ -54,7 +48,7 @@ impl Fault for Lossy {
         _: &'a Begun,
         number: u64,
     ) -> BoxFuture<'a, anyhow::Result<()>> {
-        Box::pin(async move { network(field)?.heal(number).await })
+        Box::pin(async move { field.network()?.heal(number).await })
     }
 }
 
@@ -84,13 +78,13 @@ impl Fault for Slow {
         Box::pin(async move {
             // Held, since a node has one limit only, and the first to end would take it from the other.
             let holds = hold(field, &what.nodes).await;
-            network(field)?.limit(what.nodes[0], Some(RATE)).await?;
+            field.network()?.limit(what.nodes[0], Some(RATE)).await?;
             Ok(Begun::of(what.nodes.clone(), RATE, holds))
         })
     }
 
     fn end<'a>(&'a self, field: &'a Field, what: &'a What, _: &'a Begun, _: u64) -> BoxFuture<'a, anyhow::Result<()>> {
-        Box::pin(async move { network(field)?.limit(what.nodes[0], None).await })
+        Box::pin(async move { field.network()?.limit(what.nodes[0], None).await })
     }
 }
 
@@ -118,12 +112,12 @@ impl Fault for Delay {
     fn begin<'a>(&'a self, field: &'a Field, what: &'a What, _: u64) -> BoxFuture<'a, anyhow::Result<Begun>> {
         Box::pin(async move {
             let holds = hold(field, &what.nodes).await;
-            network(field)?.delay(what.nodes[0], Some(DELAY)).await?;
+            field.network()?.delay(what.nodes[0], Some(DELAY)).await?;
             Ok(Begun::of(what.nodes.clone(), format!("{} ± {}", DELAY.0, DELAY.1), holds))
         })
     }
 
     fn end<'a>(&'a self, field: &'a Field, what: &'a What, _: &'a Begun, _: u64) -> BoxFuture<'a, anyhow::Result<()>> {
-        Box::pin(async move { network(field)?.delay(what.nodes[0], None).await })
+        Box::pin(async move { field.network()?.delay(what.nodes[0], None).await })
     }
 }

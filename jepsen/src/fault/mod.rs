@@ -22,8 +22,9 @@ pub mod schedule;
 use crate::cluster::Cluster;
 use crate::cluster::capabilities::{Capabilities, Capability};
 use crate::cluster::leaders::Leaders;
-use crate::cluster::network::Way;
+use crate::cluster::network::{Network, Way};
 use crate::cluster::node::{Hold, Node};
+use anyhow::Context;
 use futures::future::BoxFuture;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -35,6 +36,18 @@ use std::time::Duration;
 pub struct Field {
     pub cluster: Arc<Cluster>,
     pub leaders: Arc<Leaders>,
+}
+
+impl Field {
+    /// The links between the nodes, which faults of the network need.
+    pub fn network(&self) -> anyhow::Result<&Network> {
+        self.cluster.network.as_ref().context("there is no network of our own")
+    }
+}
+
+/// All links between two sets of nodes, in both directions.
+pub fn between(one: &[u16], other: &[u16]) -> Vec<Way> {
+    one.iter().flat_map(|from| other.iter().flat_map(move |to| [(*from, *to), (*to, *from)])).collect()
 }
 
 /// What a fault will do.

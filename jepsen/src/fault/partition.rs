@@ -3,8 +3,7 @@
 
 use crate::cluster::capabilities::Capability;
 use crate::cluster::network::{Link, Way};
-use crate::fault::{Begun, Fault, Field, Footprint, What, lasting, leader, minority, shuffled, what};
-use anyhow::Context;
+use crate::fault::{Begun, Fault, Field, Footprint, What, between, lasting, leader, minority, shuffled, what};
 use futures::future::BoxFuture;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -12,11 +11,6 @@ use rand::rngs::StdRng;
 pub struct Partition;
 
 const LEADER: &str = "the leader alone";
-
-/// All links between two sets of nodes, in both directions.
-fn between(one: &[u16], other: &[u16]) -> Vec<Way> {
-    one.iter().flat_map(|from| other.iter().flat_map(move |to| [(*from, *to), (*to, *from)])).collect()
-}
 
 /// Each node keeps the links to its two neighbours in a circle: with itself that is a majority of five, and of four.
 fn ring(circle: &[u16]) -> Vec<Way> {
@@ -71,7 +65,7 @@ impl Fault for Partition {
 
     fn begin<'a>(&'a self, field: &'a Field, what: &'a What, number: u64) -> BoxFuture<'a, anyhow::Result<Begun>> {
         Box::pin(async move {
-            let network = field.cluster.network.as_ref().context("there is no network of our own")?;
+            let network = field.network()?;
             let (mut nodes, mut ways, mut holds) = (what.nodes.clone(), what.ways.clone(), vec![]);
             if what.variant == LEADER {
                 let (node, held) = leader(field)?;
@@ -100,7 +94,7 @@ impl Fault for Partition {
         number: u64,
     ) -> BoxFuture<'a, anyhow::Result<()>> {
         Box::pin(async move {
-            let network = field.cluster.network.as_ref().context("there is no network of our own")?;
+            let network = field.network()?;
             network.heal(number).await
         })
     }
