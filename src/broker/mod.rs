@@ -9,6 +9,7 @@
 //! Does not know HTTP or Kafka: no status, no error code, no JSON.
 
 pub mod api;
+mod direct;
 pub mod forward;
 mod keyed;
 mod lane;
@@ -19,6 +20,10 @@ mod topics;
 mod views;
 
 pub use api::*;
+pub use direct::{
+    Direct, DirectError, DirectFollower, DirectOffset, DirectProduced, DirectRead, LeaderView, OffsetQuery,
+    PendingProduce,
+};
 pub use metrics::Metrics;
 pub use route::{Router, Target, append_here, command_here, offset_here, read_here};
 pub use views::summaries_here;
@@ -73,6 +78,8 @@ struct Inner {
     parts: BrokerParts,
     lanes: Mutex<HashMap<GroupId, mpsc::Sender<LaneRequest>>>,
     views: Mutex<HashMap<TopicId, CachedView>>,
+    /// Partitions that were never written when all replicas were last asked.
+    unborn: Mutex<HashMap<GroupId, Instant>>,
     in_flight_bytes: AtomicUsize,
     metrics: Metrics,
 }
@@ -102,6 +109,7 @@ impl Broker {
             parts,
             lanes: Mutex::new(HashMap::new()),
             views: Mutex::new(HashMap::new()),
+            unborn: Mutex::new(HashMap::new()),
             in_flight_bytes: AtomicUsize::new(0),
             metrics: Metrics::default(),
         };
@@ -137,7 +145,8 @@ impl Broker {
             ProduceRecords::Batches { bytes, .. } => bytes.len(),
         };
         let result = self.produce_within(request, bytes).await;
-        self.inner.metrics.produced(bytes, started.elapsed(), result.as_ref().err());
+        let error = result.as_ref().err().map(metrics::error_name);
+        self.inner.metrics.produced(bytes, started.elapsed(), error);
         result
     }
 
@@ -209,6 +218,7 @@ impl Broker {
     /// Drops what is kept for groups that are gone.
     pub fn forget_group(&self, group: GroupId) {
         self.inner.lanes.lock().remove(&group);
+        self.inner.unborn.lock().remove(&group);
         self.inner.parts.router.forget(group);
     }
 }

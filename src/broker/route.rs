@@ -4,7 +4,7 @@
 
 use super::forward;
 use crate::partition::{
-    Append, AppendDone, AppendError, Appended, LocalRead, LocalReadError, Partitions, ReadFrom, ReadResult,
+    Append, AppendDone, AppendError, Appended, LocalRead, LocalReadError, Partitions, ReadFrom, ReadResult, Replica,
 };
 use crate::raft::OpenError;
 use crate::state::partition::{Applied, PartitionCommand};
@@ -55,6 +55,10 @@ struct Inner {
 impl Router {
     pub fn new(node_id: NodeId, partitions: Partitions, transport: Transport) -> Router {
         Router { inner: Arc::new(Inner { node_id, partitions, transport, hints: Mutex::new(HashMap::new()) }) }
+    }
+
+    pub(super) fn partitions(&self) -> &Partitions {
+        &self.inner.partitions
     }
 
     pub(super) fn transport(&self) -> &Transport {
@@ -231,7 +235,7 @@ fn not_here(error: &OpenError) -> String {
 }
 
 /// Opens the replica and, where nobody leads, gets an election going and waits for it a moment.
-async fn led_replica(partitions: &Partitions, group: GroupId) -> Result<Arc<crate::partition::Replica>, OpenError> {
+pub(super) async fn led_replica(partitions: &Partitions, group: GroupId) -> Result<Arc<Replica>, OpenError> {
     let replica = partitions.open(group).await?;
     replica.group.ensure_leader(ELECTION_PATIENCE).await;
     Ok(replica)

@@ -51,11 +51,17 @@ async fn written_summary(partitions: &Partitions, group: GroupId, alive: &BTreeS
 }
 
 /// What is known of a partition while its leader is being looked for.
-struct Search {
+pub(super) struct Search {
     target: Target,
     found: Option<Summary>,
     term: Term,
     never_written: BTreeSet<NodeId>,
+}
+
+impl Search {
+    pub(super) fn new(target: Target) -> Search {
+        Search { target, found: None, term: Term(0), never_written: BTreeSet::new() }
+    }
 }
 
 impl Broker {
@@ -65,7 +71,7 @@ impl Broker {
         let mut searches: Vec<Option<Search>> = (0..count)
             .map(|partition| {
                 let target = self.target(topic, PartitionId(partition)).ok()?;
-                Some(Search { target, found: None, term: Term(0), never_written: BTreeSet::new() })
+                Some(Search::new(target))
             })
             .collect();
         for round in 0..ROUNDS_MAX {
@@ -86,7 +92,7 @@ impl Broker {
     }
 
     /// Asks the likely leaders of what is not found yet. True if another round may help.
-    async fn search_round(&self, searches: &mut [Option<Search>], round: usize, deadline: Instant) -> bool {
+    pub(super) async fn search_round(&self, searches: &mut [Option<Search>], round: usize, deadline: Instant) -> bool {
         let router = &self.inner.parts.router;
         let mut by_node: BTreeMap<NodeId, Vec<GroupId>> = BTreeMap::new();
         let mut place_of = BTreeMap::new();
@@ -142,7 +148,12 @@ impl Broker {
         }
     }
 
-    fn partition_view(&self, partition: PartitionId, replicas: Vec<NodeId>, search: Option<Search>) -> PartitionView {
+    pub(super) fn partition_view(
+        &self,
+        partition: PartitionId,
+        replicas: Vec<NodeId>,
+        search: Option<Search>,
+    ) -> PartitionView {
         let router = &self.inner.parts.router;
         let empty = PartitionView {
             partition,

@@ -196,6 +196,7 @@ impl Replica {
     /// `None` for an append that is new.
     fn judge_identity(&self, ordered: &Ordered, identity: &Identity) -> Option<Verdict> {
         match *identity {
+            Identity::Anonymous => None,
             Identity::Writer { writer, sequence } => {
                 let in_flight_next = ordered.next_sequences.get(&writer).copied();
                 let applied = self.look(|state| state.check_sequence(writer, sequence));
@@ -238,6 +239,7 @@ impl Replica {
         let end = base_offset.plus(u64::from(append.record_count));
         let bytes = append.batches.len();
         match append.identity {
+            Identity::Anonymous => {}
             Identity::Writer { writer, sequence } => {
                 ordered.next_sequences.insert(writer, sequence + 1);
             }
@@ -343,6 +345,7 @@ impl Replica {
 
     fn applied_answer(&self, identity: &Identity) -> Option<Result<Appended, AppendError>> {
         match *identity {
+            Identity::Anonymous => None,
             Identity::Writer { writer, sequence } => match self.look(|state| state.check_sequence(writer, sequence)) {
                 SequenceCheck::Duplicate(base_offset) => Some(Ok(Appended { base_offset, replayed: None })),
                 _ => None,

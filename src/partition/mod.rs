@@ -72,6 +72,11 @@ impl Partitions {
         Ok(replica.clone())
     }
 
+    /// The replica of `group`, if it is open.
+    pub fn get(&self, group: GroupId) -> Option<Arc<Replica>> {
+        self.open.lock().get(&group).cloned()
+    }
+
     /// Whether this node holds a replica of `group`, and it was never written. Of a group that was deleted, or is not
     /// known here (yet), nobody can say so: its log may have been removed.
     pub fn is_unwritten(&self, group: GroupId) -> bool {

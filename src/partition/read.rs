@@ -92,6 +92,19 @@ impl Replica {
         }
     }
 
+    /// The term in which this replica serves.
+    ///
+    /// # Errors
+    /// This replica does not lead (yet).
+    pub fn leading_term(&self) -> Result<Term, LocalReadError> {
+        self.serving_term()
+    }
+
+    /// First offset that is kept.
+    pub fn log_start_offset(&self) -> Offset {
+        self.group.log.state().log_start_offset
+    }
+
     /// Reads. Never shows what is not committed.
     ///
     /// # Errors
@@ -176,6 +189,27 @@ impl Replica {
             at = next;
         }
         Ok((high_watermark, None))
+    }
+
+    /// The first of the records with the largest timestamp, with that; the high watermark and `None` where there is
+    /// no record.
+    ///
+    /// # Errors
+    /// As for `read`.
+    pub async fn offset_of_newest(&self) -> Result<(Offset, Option<i64>), LocalReadError> {
+        self.serving_term()?;
+        let high_watermark = self.group.applied_now().high_watermark;
+        // Whether a record is at least so new can be asked of the time index: halve what is left.
+        let mut found = self.offset_at(-1, high_watermark).await?;
+        let mut beyond = i64::MAX;
+        while let Some(known) = found.1.filter(|known| *known < beyond) {
+            let middle = known + 1 + (beyond - 1 - known) / 2;
+            match self.offset_at(middle, high_watermark).await? {
+                (_, None) => beyond = middle - 1,
+                newer => found = newer,
+            }
+        }
+        Ok(found)
     }
 
     /// What the leader says of the partition.

@@ -251,6 +251,16 @@ impl Group {
         }
     }
 
+    /// Waits until this replica does not lead in `term`, as far as it knows.
+    pub async fn until_not_leading(&self, term: Term) {
+        let mut metrics = self.raft.server_metrics();
+        while self.leading() == Some(term) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether the first entry of `term` was applied here: what came before is known in full then.
     pub fn has_applied_in(&self, term: Term) -> bool {
         self.shared.applied.borrow().last.is_some_and(|last| last.term >= term)

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Messages that wait while a group is being opened; more are refused, and their senders try again.
 const OPENING_QUEUE_MAX: usize = 1024;
@@ -58,6 +58,8 @@ struct Inner {
     timing: RaftTiming,
     directory: RwLock<Option<Arc<dyn Directory>>>,
     slots: Mutex<HashMap<GroupId, Slot>>,
+    /// Raised whenever a group was opened.
+    opened: watch::Sender<u64>,
 }
 
 /// The registry. Cheap to clone.
@@ -84,6 +86,7 @@ impl Groups {
             timing,
             directory: RwLock::new(None),
             slots: Mutex::new(HashMap::new()),
+            opened: watch::Sender::new(0),
         };
         Groups { inner: Arc::new(inner) }
     }
@@ -109,6 +112,11 @@ impl Groups {
             Some(Slot::Open(open)) => Some(open.clone()),
             _ => None,
         }
+    }
+
+    /// Changes whenever a group was opened here: for those who wait for one to be born.
+    pub fn opened(&self) -> watch::Receiver<u64> {
+        self.inner.opened.subscribe()
     }
 
     /// All open groups.
@@ -207,6 +215,8 @@ impl Groups {
                         }
                     };
                     slots.insert(group, slot);
+                    drop(slots);
+                    self.inner.opened.send_modify(|count| *count += 1);
                     return;
                 }
                 (std::mem::take(messages), std::mem::take(waiting))

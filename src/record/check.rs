@@ -13,7 +13,7 @@ use super::{BatchError, Limits};
 use std::ops::Range;
 
 /// No timestamp: what producers of old send where a record has none.
-const NO_TIMESTAMP: i64 = -1;
+pub(super) const NO_TIMESTAMP: i64 = -1;
 
 /// One batch within a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,14 +58,15 @@ fn check_batch(bytes: &[u8], start: usize, left: &mut Limits) -> Result<BatchInf
     check_attributes(header.attributes)?;
     check_counts(&header)?;
     let stored = &bytes[HEADER_LEN..header.total_len];
-    match Codec::of(header.attributes)? {
+    let timestamps = match Codec::of(header.attributes)? {
         Codec::None => check_records(&header, stored, left.record_bytes_max)?,
         codec => {
             let records = inflate(codec, stored, left.inflated_bytes_max)?;
             left.inflated_bytes_max -= records.len();
-            check_records(&header, &records, left.record_bytes_max)?;
+            check_records(&header, &records, left.record_bytes_max)?
         }
-    }
+    };
+    check_timestamps(&header, timestamps)?;
     Ok(BatchInfo {
         start,
         len: header.total_len,
@@ -74,7 +75,7 @@ fn check_batch(bytes: &[u8], start: usize, left: &mut Limits) -> Result<BatchInf
     })
 }
 
-fn too_large(what: &'static str, size: usize, limit: usize) -> BatchError {
+pub(super) fn too_large(what: &'static str, size: usize, limit: usize) -> BatchError {
     BatchError::TooLarge { what, size: size as u64, limit: limit as u64 }
 }
 
@@ -96,7 +97,7 @@ fn check_attributes(attributes: i16) -> Result<(), BatchError> {
     Ok(())
 }
 
-fn check_counts(header: &BatchHeader) -> Result<(), BatchError> {
+pub(super) fn check_counts(header: &BatchHeader) -> Result<(), BatchError> {
     let corrupt = |text| Err(BatchError::Corrupt(text));
     if header.record_count < 1 {
         return corrupt(format!("the record count is {}; a batch has one record at least", header.record_count));
@@ -112,9 +113,19 @@ fn check_counts(header: &BatchHeader) -> Result<(), BatchError> {
     Ok(())
 }
 
-/// Walks all records: each is whole and sequential, there are as many as the header says and nothing behind them, and
-/// the header's max timestamp is theirs (retention and the time index go by it).
-fn check_records(header: &BatchHeader, records: &[u8], record_bytes_max: usize) -> Result<(), BatchError> {
+/// The oldest and the newest timestamp of a batch's records, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timestamps {
+    pub oldest: i64,
+    pub newest: i64,
+}
+
+/// Walks all records: each is whole and sequential, there are as many as the header says and nothing behind them.
+pub(super) fn check_records(
+    header: &BatchHeader,
+    records: &[u8],
+    record_bytes_max: usize,
+) -> Result<Timestamps, BatchError> {
     let mut at = 0;
     let mut delta_max = i64::MIN;
     let mut delta_min = i64::MAX;
@@ -140,7 +151,15 @@ fn check_records(header: &BatchHeader, records: &[u8], record_bytes_max: usize) 
             header.record_count
         )));
     }
-    check_timestamps(header, delta_min, delta_max)
+    let timestamp = |delta: i64| {
+        header.base_timestamp_ms.checked_add(delta).ok_or_else(|| {
+            BatchError::Corrupt(format!(
+                "base timestamp {} and delta {delta} are beyond 64 bits",
+                header.base_timestamp_ms
+            ))
+        })
+    };
+    Ok(Timestamps { oldest: timestamp(delta_min)?, newest: timestamp(delta_max)? })
 }
 
 #[inline(always)]
@@ -181,23 +200,15 @@ fn wrong_offset_delta(place: i32, offset_delta: i32) -> BatchError {
     ))
 }
 
-fn check_timestamps(header: &BatchHeader, delta_min: i64, delta_max: i64) -> Result<(), BatchError> {
-    let timestamp = |delta: i64| {
-        header.base_timestamp_ms.checked_add(delta).ok_or_else(|| {
-            BatchError::Corrupt(format!(
-                "base timestamp {} and delta {delta} are beyond 64 bits",
-                header.base_timestamp_ms
-            ))
-        })
-    };
-    let (oldest, newest) = (timestamp(delta_min)?, timestamp(delta_max)?);
-    if oldest < NO_TIMESTAMP {
-        return Err(BatchError::Corrupt(format!("a record's timestamp is {oldest}, before 1970")));
+/// The header's max timestamp is that of the newest record: retention and the time index go by it.
+fn check_timestamps(header: &BatchHeader, found: Timestamps) -> Result<(), BatchError> {
+    if found.oldest < NO_TIMESTAMP {
+        return Err(BatchError::Corrupt(format!("a record's timestamp is {}, before 1970", found.oldest)));
     }
-    if newest != header.timestamp_ms_max {
+    if found.newest != header.timestamp_ms_max {
         return Err(BatchError::Corrupt(format!(
-            "the max timestamp is {}, but the newest record has {newest}",
-            header.timestamp_ms_max
+            "the max timestamp is {}, but the newest record has {}",
+            header.timestamp_ms_max, found.newest
         )));
     }
     Ok(())

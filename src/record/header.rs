@@ -130,6 +130,11 @@ pub fn parse_header(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     })
 }
 
+/// Whether the first batch of `bytes` says that its records are compressed; looks at nothing else.
+pub fn is_compressed(bytes: &[u8]) -> bool {
+    bytes.get(22).is_some_and(|attributes| i16::from(*attributes) & CODEC_MASK != 0)
+}
+
 /// Parses the header at the start of `bytes` and makes sure that the whole batch is there.
 pub(super) fn parse_whole(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     let header = parse_header(bytes)?;

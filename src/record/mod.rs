@@ -10,6 +10,7 @@
 
 mod build;
 mod check;
+mod client;
 mod compression;
 mod header;
 mod iterate;
@@ -21,7 +22,8 @@ mod walk;
 
 pub use build::{BuiltBatch, RecordSet, build_batch};
 pub use check::{BatchInfo, check_batches};
-pub use header::{BatchHeader, HEADER_LEN, parse_header, stamp};
+pub use client::{ClientBatch, ClientBatchError, ClientRules, ProducerStamp, take_client_batch};
+pub use header::{BatchHeader, HEADER_LEN, is_compressed, parse_header, stamp};
 pub use iterate::{Record, Records, records};
 pub use partitioner::partition_for_key;
 

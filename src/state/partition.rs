@@ -30,8 +30,10 @@ pub const ONE_SHOT_KEYS_KEPT: usize = 1024;
 /// How long a client's idempotency key is kept, in ms of the leaders' append times.
 pub const CLIENT_KEY_AGE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 
-/// Attributes' and commands' format. A newer one is refused.
+/// Commands' and checkpoints' format. A newer one is refused.
 const FORMAT_VERSION: u8 = 1;
+/// The newest format of attributes.
+const ATTRIBUTES_VERSION: u8 = 2;
 
 /// A node's lane to a partition, for the life of that lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ pub enum Identity {
     Writer { writer: WriterId, sequence: u64 },
     /// A request with a key of its own: a client's `Idempotency-Key`, or (`client: false`) a node's random one.
     Key { client: bool, key: KeyHash, body: KeyHash, default_timestamp_ms: i64 },
+    /// By nothing: a retry is another entry (a Kafka producer without idempotence).
+    Anonymous,
 }
 
 /// What a data entry says of itself besides its records.
@@ -61,7 +65,12 @@ pub struct EntryAttributes {
 impl EntryAttributes {
     /// Encodes with a format version in front.
     pub fn encode(&self) -> Vec<u8> {
-        encode(self)
+        // What the first release can read is written as it wrote it.
+        let version = match self.identity {
+            Identity::Writer { .. } | Identity::Key { .. } => 1,
+            Identity::Anonymous => 2,
+        };
+        encode(version, self)
     }
 
     /// Decodes what `encode` wrote.
@@ -69,7 +78,7 @@ impl EntryAttributes {
     /// # Errors
     /// A newer format, or other bytes.
     pub fn decode(bytes: &[u8]) -> Result<EntryAttributes, String> {
-        decode(bytes, "entry attributes")
+        decode(bytes, ATTRIBUTES_VERSION, "entry attributes")
     }
 }
 
@@ -87,7 +96,7 @@ pub enum PartitionCommand {
 impl PartitionCommand {
     /// Encodes with a format version in front.
     pub fn encode(&self) -> Vec<u8> {
-        encode(self)
+        encode(FORMAT_VERSION, self)
     }
 
     /// Decodes what `encode` wrote.
@@ -95,7 +104,7 @@ impl PartitionCommand {
     /// # Errors
     /// A newer format, or other bytes.
     pub fn decode(bytes: &[u8]) -> Result<PartitionCommand, String> {
-        decode(bytes, "partition command")
+        decode(bytes, FORMAT_VERSION, "partition command")
     }
 }
 
@@ -246,6 +255,7 @@ impl PartitionState {
         let attributes = EntryAttributes::decode(&data.attributes)?;
         self.replay_groups(index, data)?;
         match attributes.identity {
+            Identity::Anonymous => {}
             Identity::Writer { writer, sequence } => self.note_writer(index, writer, sequence, base_offset)?,
             Identity::Key { client, key, body, default_timestamp_ms } => {
                 let keys = if client { &mut self.client_keys } else { &mut self.one_shot_keys };
@@ -322,13 +332,14 @@ impl PartitionState {
 
     /// The state as bytes, versioned: the same state gives the same bytes.
     pub fn to_snapshot(&self) -> Vec<u8> {
-        encode(&Snapshot {
+        let snapshot = Snapshot {
             high_watermark: self.high_watermark,
             writers: self.writers.clone(),
             client_keys: self.client_keys.in_order(),
             one_shot_keys: self.one_shot_keys.in_order(),
             groups: self.groups.clone(),
-        })
+        };
+        encode(FORMAT_VERSION, &snapshot)
     }
 
     /// Forgets sequences and keys, as the mutant `producer-table-dropped` does.
@@ -343,7 +354,7 @@ impl PartitionState {
     /// # Errors
     /// A newer format, or other bytes.
     pub fn from_snapshot(bytes: &[u8]) -> Result<PartitionState, String> {
-        let snapshot: Snapshot = decode(bytes, "partition checkpoint")?;
+        let snapshot: Snapshot = decode(bytes, FORMAT_VERSION, "partition checkpoint")?;
         Ok(PartitionState {
             high_watermark: snapshot.high_watermark,
             writers: snapshot.writers,
@@ -429,16 +440,16 @@ impl Keys {
     }
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![FORMAT_VERSION];
+fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
+    let mut bytes = vec![version];
     bincode::serialize_into(&mut bytes, value).expect("plain data is always serialized");
     bytes
 }
 
-fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &str) -> Result<T, String> {
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], newest: u8, what: &str) -> Result<T, String> {
     let (version, rest) = bytes.split_first().ok_or_else(|| format!("{what}: no bytes"))?;
-    if *version != FORMAT_VERSION {
-        return Err(format!("{what}: format version {version}, but this version of balsa reads {FORMAT_VERSION}"));
+    if !(1..=newest).contains(version) {
+        return Err(format!("{what}: format version {version}, but this version of balsa reads up to {newest}"));
     }
     bincode::deserialize(rest).map_err(|error| format!("{what}: {error}"))
 }
