@@ -1,0 +1,100 @@
+"""Fetches and builds what the suites need, each into its own directory of a cache, once: a stamp holds a hash of what it was made from.
+
+All of it comes through the ordinary client of an ordinary registry (pip, npm, go, mvn, apt-get); versions are pinned in the files
+beside the suites. A set-up that fails leaves no stamp, and its output in `setup.log` of its directory.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+CACHE = os.environ.get("BALSA_CLIENTS_CACHE", os.path.join(ROOT, "target", "clients"))
+SETUP_SECONDS_MAX = 900
+COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+
+
+class SetupFailed(Exception):
+    pass
+
+
+class Directory:
+    """A directory of the cache that is made from `sources`, files or directories of this one."""
+
+    def __init__(self, name, sources):
+        self.path = os.path.join(CACHE, name)
+        self.sources = [os.path.join(HERE, source) for source in sources]
+        self.stamp = os.path.join(self.path, "stamp")
+
+    def ready(self):
+        return os.path.exists(self.stamp) and open(self.stamp).read() == self.fingerprint()
+
+    def begin(self):
+        """Empties it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.makedirs(self.path)
+
+    def fingerprint(self):
+        digest = hashlib.sha256()
+        for source in self.sources:
+            files = [source] if os.path.isfile(source) else sorted(
+                os.path.join(parent, name) for parent, _, names in os.walk(source) for name in names)
+            for name in files:
+                with open(name, "rb") as content:
+                    digest.update(name.removeprefix(HERE).encode() + b"\0" + content.read())
+        return digest.hexdigest()
+
+    def run(self, *command, cwd=None, **environment):
+        with open(os.path.join(self.path, "setup.log"), "ab") as log:
+            log.write(f"$ {' '.join(command)}\n".encode())
+            log.flush()
+            try:
+                code = subprocess.run(command, cwd=cwd or self.path, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                      env={**os.environ, **environment}, timeout=SETUP_SECONDS_MAX).returncode
+            except (OSError, subprocess.TimeoutExpired) as error:
+                code = error
+        if code != 0:
+            raise SetupFailed(f"`{' '.join(command)}` failed ({code}); see {os.path.join(self.path, 'setup.log')}")
+
+    def done(self):
+        with open(self.stamp, "w") as stamp:
+            stamp.write(self.fingerprint())
+
+
+def python(name, newest=None):
+    """An environment with what `python/NAME.txt` lists, and the path of its interpreter."""
+    directory = Directory(name, [f"python/{name}.txt"])
+    interpreter = os.path.join(directory.path, "bin", "python")
+    if not directory.ready():
+        directory.begin()
+        # Without a pip of its own it is made at once.
+        directory.run(suitable_python(newest), "-m", "venv", "--without-pip", directory.path)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", interpreter]
+        directory.run(*pip, "install", "--quiet", "-r", directory.sources[0])
+        directory.done()
+    return interpreter
+
+
+def suitable_python(newest):
+    """An interpreter not newer than `newest`, for packages that stopped working."""
+    if newest is None or sys.version_info[:2] <= newest:
+        return sys.executable
+    for minor in range(newest[1], 7, -1):
+        found = shutil.which(f"python3.{minor}")
+        if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+            return found
+    raise SetupFailed(f"needs Python {newest[0]}.{newest[1]} or older")
+
+
+def kafka_broker():
+    """A directory of jars: the broker of Apache Kafka."""
+    directory = Directory("kafka", ["kafka/pom.xml"])
+    jars = os.path.join(directory.path, "jars")
+    if not directory.ready():
+        directory.begin()
+        directory.run("mvn", "-q", "-B", "-f", directory.sources[0], COPY_JARS, f"-DoutputDirectory={jars}")
+        directory.done()
+    return jars
