@@ -1,0 +1,147 @@
+//! From a frame to the handler of its API and back.
+//!
+//! The table [`APIS`] is all that this front knows, and what ApiVersions tells: an API that is not in it does not exist
+//! here. A row names the handler's module and its request; the versions stand beside the handler.
+//!
+//! A request of an API or version that is not served gets the protocol's own error where an answer can be formed: for
+//! ApiVersions always (KIP-511), for others where the answer has an error code of its own. Else its connection is closed
+//! with a reason, as there is no telling what the client would take an answer for.
+
+use super::Front;
+use super::codec::{self, Answer, Malformed, Preamble};
+use super::connection::Client;
+use super::context::{PATIENCE, RequestContext};
+use super::errors::ResponseError;
+use super::handlers;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// An answer to come. `Err` is a mistake of this house, which ends the connection.
+pub type Answering = BoxFuture<'static, Result<Answer, String>>;
+
+/// A request that was read.
+pub enum Begun {
+    /// To be begun once all before it are answered.
+    InTurn(Answering),
+    /// Takes its place among the writes first, and is answered later.
+    Placing(BoxFuture<'static, Answering>),
+}
+
+/// One API that is served.
+pub struct Api {
+    pub key: i16,
+    pub name: &'static str,
+    pub min: i16,
+    pub max: i16,
+    /// Version of the request's header, by version.
+    header: fn(i16) -> i16,
+    begin: fn(RequestContext, Bytes) -> Result<Begun, Malformed>,
+    /// The answer to a version that is not served, if it has one.
+    unsupported: Option<fn(&RequestContext) -> Result<Answer, String>>,
+}
+
+/// What becomes an answer's bytes.
+pub trait IntoAnswer {
+    /// # Errors
+    /// It has a value that this version cannot say.
+    fn into_answer(self, ctx: &RequestContext) -> Result<Answer, String>;
+}
+
+impl<R: Encodable + HeaderVersion> IntoAnswer for R {
+    fn into_answer(self, ctx: &RequestContext) -> Result<Answer, String> {
+        codec::encode(&self, ctx.version, ctx.correlation_id, R::header_version(ctx.version))
+    }
+}
+
+fn decode<Q: Request>(version: i16, mut body: Bytes) -> Result<Q, Malformed> {
+    Q::decode(&mut body, version).map_err(|error| Malformed(error.to_string()))
+}
+
+macro_rules! api {
+    ($module:ident, $request:ident, $begin:expr, $unsupported:expr) => {
+        Api {
+            key: <$request as Request>::KEY,
+            name: stringify!($module),
+            min: *handlers::$module::VERSIONS.start(),
+            max: *handlers::$module::VERSIONS.end(),
+            header: <$request as HeaderVersion>::header_version,
+            begin: $begin,
+            unsupported: $unsupported,
+        }
+    };
+    ($module:ident, $request:ident, $unsupported:expr) => {
+        api!(
+            $module,
+            $request,
+            |ctx, body| {
+                let request = decode::<$request>(ctx.version, body)?;
+                Ok(Begun::InTurn(
+                    async move { handlers::$module::handle(&ctx, request).await.into_answer(&ctx) }.boxed(),
+                ))
+            },
+            $unsupported
+        )
+    };
+    // Whose answers have no error code of their own.
+    ($module:ident, $request:ident) => {
+        api!($module, $request, None)
+    };
+    // Whose answers have one.
+    ($module:ident, $request:ident, with error_code) => {
+        api!(
+            $module,
+            $request,
+            Some(|ctx| {
+                type Response = <$request as Request>::Response;
+                let known = <Response as Message>::VERSIONS;
+                if ctx.version < known.min || ctx.version > known.max {
+                    return Err("the form of its answers is not known".to_string());
+                }
+                Response::default().with_error_code(ResponseError::UnsupportedVersion.code()).into_answer(ctx)
+            })
+        )
+    };
+}
+
+/// All APIs, by key.
+pub static APIS: &[Api] = &[
+    api!(metadata, MetadataRequest),
+    api!(api_versions, ApiVersionsRequest, Some(handlers::api_versions::unsupported)),
+];
+
+/// Reads a request and finds who answers it.
+///
+/// # Errors
+/// The bytes are no request of an API and version that is served, and no answer can say so.
+pub fn begin(front: &Arc<Front>, client: &Client, mut frame: Bytes) -> Result<Begun, Malformed> {
+    let Preamble { api_key, version, correlation_id } = Preamble::read(&mut frame)?;
+    let Some(api) = APIS.iter().find(|api| api.key == api_key) else {
+        return Err(Malformed(format!("the client asks for API {api_key} (version {version}), which is not served")));
+    };
+    let mut ctx = RequestContext {
+        front: front.clone(),
+        broker: front.broker.clone(),
+        api_key,
+        version,
+        correlation_id,
+        client_id: None,
+        client_host: client.host.clone(),
+        local: client.local,
+        deadline: Instant::now() + PATIENCE,
+    };
+    let named = |Malformed(reason)| Malformed(format!("{} request, version {version}: {reason}", api.name));
+    if version < api.min || version > api.max {
+        let refused = api.unsupported.ok_or_else(|| "its answers cannot say so".to_string());
+        let answer = refused.and_then(|unsupported| unsupported(&ctx)).map_err(|reason| {
+            named(Malformed(format!("versions {} to {} are served, and {reason}", api.min, api.max)))
+        })?;
+        return Ok(Begun::InTurn(std::future::ready(Ok(answer)).boxed()));
+    }
+    ctx.client_id = codec::client_id(&mut frame, (api.header)(version) >= 2).map_err(named)?;
+    (api.begin)(ctx, frame).map_err(named)
+}
