@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 7 cli/, client/, node/      arguments; the client of the HTTP API; the composition root
-//! 6 http/, peer/       what speaks to the outside: HTTP clients, other nodes
+//! 6 http/, kafka/, peer/      what speaks to the outside: HTTP clients, Kafka's clients, other nodes
 //! 5 broker/            the one API that the fronts call: route, coalesce, forward
 //! 4 partition/, controller/   one actor per led replica; drives the meta group
 //! 3 raft/              the only importer of openraft
@@ -21,6 +21,7 @@ pub mod controller;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
+pub mod kafka;
 pub mod mutant;
 pub mod node;
 pub mod partition;

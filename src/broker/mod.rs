@@ -10,6 +10,7 @@
 
 pub mod api;
 mod direct;
+mod endpoints;
 pub mod forward;
 mod keyed;
 mod lane;
@@ -24,6 +25,7 @@ pub use direct::{
     Direct, DirectError, DirectFollower, DirectOffset, DirectProduced, DirectRead, LeaderView, OffsetQuery,
     PendingProduce,
 };
+pub use endpoints::NodeEndpoint;
 pub use metrics::Metrics;
 pub use route::{Router, Target, append_here, command_here, offset_here, read_here};
 pub use views::summaries_here;

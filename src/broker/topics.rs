@@ -52,7 +52,7 @@ fn unknown(name: &str) -> TopicError {
 }
 
 impl Broker {
-    fn view(&self, topic: &Arc<Topic>) -> Arc<TopicView> {
+    pub(super) fn view(&self, topic: &Arc<Topic>) -> Arc<TopicView> {
         let mut views = self.inner.views.lock();
         if let Some((known, view)) = views.get(&topic.id)
             && Arc::ptr_eq(known, topic)

@@ -37,7 +37,7 @@ pub struct Arguments {
     /// Host and port by which others name the HTTP listener
     #[arg(long, value_name = "HOST:PORT")]
     pub http_advertised: Option<String>,
-    /// Where Kafka clients will connect (accepted, not served yet)
+    /// Where Kafka clients connect
     #[arg(long, value_name = "ADDR")]
     pub kafka: Option<String>,
     /// Where the other nodes connect
@@ -76,7 +76,6 @@ pub fn run(arguments: Arguments) -> Outcome {
     logging::install(&config.log)?;
     #[cfg(feature = "mutants")]
     select_mutant()?;
-    note_what_is_not_served(&config);
     let runtime = runtime::for_node(&config)?;
     run_until_signal(runtime, config, async { Ok(()) }, || {})
 }
@@ -177,13 +176,6 @@ pub fn assigned(assignment: &str) -> Result<FlagValue, Failure> {
         return Err(Failure::usage(format_args!("--set {assignment}: there is no key {name}; see deploy/balsa.toml")));
     };
     Ok(FlagValue { flag: "--set", key: key.name, value: value.trim().to_owned() })
-}
-
-/// The Kafka listener can be configured before it exists, so that configurations need not change later.
-fn note_what_is_not_served(config: &Config) {
-    if let Some(address) = config.kafka.listen {
-        tracing::info!(%address, "the Kafka protocol is not served by this version; nothing listens on kafka.listen");
-    }
 }
 
 /// Asks the kernel to kill this process when its supervisor dies, however that happens.

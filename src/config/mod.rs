@@ -72,13 +72,17 @@ pub struct HttpConfig {
     pub advertised: Option<String>,
 }
 
-/// The Kafka listener. Accepted now; the protocol itself is not served by this version.
+/// The Kafka listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
     /// `None`: no such listener.
     #[serde(with = "field::optional_address")]
     pub listen: Option<SocketAddr>,
+    /// `host:port` that clients are told for this node; `None`: what they came in by (see [`Config::kafka_registered`]).
+    #[serde(with = "field::optional_text")]
+    pub advertised: Option<String>,
+    pub idle_ms: u64,
 }
 
 /// The listener for other nodes.
@@ -127,6 +131,7 @@ pub struct StorageConfig {
 pub struct LimitsConfig {
     pub http_body_bytes: u64,
     pub http_headers_bytes: u64,
+    pub kafka_frame_bytes: u64,
     /// A line of ndjson, its line end not counted.
     pub ndjson_line_bytes: u64,
     pub connections: usize,
@@ -193,7 +198,7 @@ impl Default for HttpConfig {
 
 impl Default for KafkaConfig {
     fn default() -> KafkaConfig {
-        KafkaConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9092))) }
+        KafkaConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9092))), advertised: None, idle_ms: 600_000 }
     }
 }
 
@@ -237,6 +242,7 @@ impl Default for LimitsConfig {
         LimitsConfig {
             http_body_bytes: 8 * MIB,
             http_headers_bytes: 16 * 1024,
+            kafka_frame_bytes: 16 * MIB,
             ndjson_line_bytes: MIB,
             connections: 4096,
             idle_ms: 300_000,
@@ -269,13 +275,21 @@ impl Config {
     /// The address by which others name this node's HTTP listener. One that listens on all interfaces without
     /// `http.advertised` goes by the host under which its peers know it.
     pub fn http_advertised(&self) -> String {
-        if let Some(address) = &self.http.advertised {
-            return address.clone();
-        }
+        self.http.advertised.clone().unwrap_or_else(|| self.reached_at(self.http.listen))
+    }
+
+    /// The address that other nodes tell Kafka's clients for this node, if it has such a listener. (This node tells its
+    /// own clients the address that they came in by, where nothing is advertised.)
+    pub fn kafka_registered(&self) -> Option<String> {
+        let listen = self.kafka.listen?;
+        Some(self.kafka.advertised.clone().unwrap_or_else(|| self.reached_at(listen)))
+    }
+
+    fn reached_at(&self, listen: SocketAddr) -> String {
         let own_host = self.peers.get(&self.node_id).and_then(|address| address.rsplit_once(':')).map(|(host, _)| host);
         match own_host {
-            Some(host) if self.http.listen.ip().is_unspecified() => format!("{host}:{}", self.http.listen.port()),
-            _ => self.http.listen.to_string(),
+            Some(host) if listen.ip().is_unspecified() => format!("{host}:{}", listen.port()),
+            _ => listen.to_string(),
         }
     }
 

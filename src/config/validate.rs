@@ -86,6 +86,10 @@ impl Config {
             let reason = "expected at least limits.http_body_bytes, or the largest request never fits";
             return wrong("limits.in_flight_connection_bytes", limits.in_flight_connection_bytes, reason);
         }
+        if limits.kafka_frame_bytes < limits.batch_bytes {
+            let reason = "expected at least limits.batch_bytes, or the largest batch never fits";
+            return wrong("limits.kafka_frame_bytes", limits.kafka_frame_bytes, reason);
+        }
         if u64::from(self.default_partitions) > u64::from(limits.partitions_per_topic) {
             return wrong(
                 "default_partitions",

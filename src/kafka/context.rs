@@ -122,8 +122,14 @@ mod tests {
         assert_eq!(told("[fd00::2]:9092", "[fd00::1]:9092", "[fd00::1]:9092", None), "fd00::2:9092");
         // What an operator says stands, also for nodes that differ by their port only.
         let advertised = Some(("kafka.example", 19092));
-        assert_eq!(told("kafka.example:19092", "kafka.example:19092", "10.0.0.5:9092", advertised), "kafka.example:19092");
-        assert_eq!(told("kafka.example:19093", "kafka.example:19092", "10.0.0.5:9092", advertised), "kafka.example:19093");
+        assert_eq!(
+            told("kafka.example:19092", "kafka.example:19092", "10.0.0.5:9092", advertised),
+            "kafka.example:19092"
+        );
+        assert_eq!(
+            told("kafka.example:19093", "kafka.example:19092", "10.0.0.5:9092", advertised),
+            "kafka.example:19093"
+        );
     }
 
     #[test]

@@ -11,13 +11,12 @@ use super::Front;
 use super::codec::{self, Answer, Malformed, Preamble};
 use super::connection::Client;
 use super::context::{PATIENCE, RequestContext};
-use super::errors::ResponseError;
 use super::handlers;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -98,11 +97,12 @@ macro_rules! api {
             $request,
             Some(|ctx| {
                 type Response = <$request as Request>::Response;
-                let known = <Response as Message>::VERSIONS;
+                let known = <Response as kafka_protocol::protocol::Message>::VERSIONS;
                 if ctx.version < known.min || ctx.version > known.max {
                     return Err("the form of its answers is not known".to_string());
                 }
-                Response::default().with_error_code(ResponseError::UnsupportedVersion.code()).into_answer(ctx)
+                let code = super::errors::ResponseError::UnsupportedVersion.code();
+                Response::default().with_error_code(code).into_answer(ctx)
             })
         )
     };

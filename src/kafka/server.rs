@@ -43,13 +43,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>) {
     }
 }
 
-fn take(
-    front: &Arc<Front>,
-    connections: &Arc<AtomicUsize>,
-    full: &AtomicBool,
-    stream: TcpStream,
-    address: SocketAddr,
-) {
+fn take(front: &Arc<Front>, connections: &Arc<AtomicUsize>, full: &AtomicBool, stream: TcpStream, address: SocketAddr) {
     let before = connections.fetch_add(1, Ordering::Relaxed);
     let counted = Counted(connections.clone());
     let max = front.config.connections_max;

@@ -18,6 +18,7 @@ use crate::broker::{Broker, BrokerConfig, BrokerParts, Router};
 use crate::config::Config;
 use crate::controller::{Controller, Refused};
 use crate::http;
+use crate::kafka;
 use crate::partition::Partitions;
 use crate::peer::PeerServer;
 use crate::raft::{Groups, RaftTiming};
@@ -70,9 +71,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let http_listener = TcpListener::bind(config.http.listen)
         .await
         .with_context(|| format!("cannot listen on {} for HTTP", config.http.listen))?;
+    let kafka_listener = match config.kafka.listen {
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} for Kafka clients"))?,
+        ),
+        None => None,
+    };
     let node = Node::build(config, World::real()).await?;
     let failed = node.tasks.failed();
-    let http_tasks = Tasks::new();
+    let (http_tasks, kafka_tasks) = (Tasks::new(), Tasks::new());
     node.serve_http(http_listener, &http_tasks);
     let mut shutdown = std::pin::pin!(shutdown);
     let joined = tokio::select! {
@@ -81,18 +90,22 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         () = failed.cancelled() => None,
     };
     if let Some(Err(refused)) = joined {
-        node.stop(&http_tasks).await;
+        node.stop(&http_tasks, &kafka_tasks).await;
         return Err(anyhow!("{refused}"));
     }
     if joined.is_some() {
         node.start_background();
+        // Not before: whoever finds a partition's leader by this front is to find it.
+        if let Some(listener) = kafka_listener {
+            node.serve_kafka(listener, &kafka_tasks);
+        }
         tokio::select! {
             () = &mut shutdown => {}
             () = failed.cancelled() => {}
         }
     }
     let has_failed = failed.is_cancelled();
-    node.stop(&http_tasks).await;
+    node.stop(&http_tasks, &kafka_tasks).await;
     if has_failed { Err(anyhow!("the node could not go on; the log says why")) } else { Ok(()) }
 }
 
@@ -201,6 +214,21 @@ impl Node {
         tasks.spawn("http", OnPanic::StopNode, served);
     }
 
+    fn serve_kafka(&self, listener: TcpListener, tasks: &Tasks) {
+        let limits = &self.config.limits;
+        let config = kafka::KafkaConfig {
+            advertised: self.config.kafka.advertised.as_deref().and_then(kafka::context::split),
+            frame_bytes_max: limits.kafka_frame_bytes as usize,
+            connections_max: limits.connections,
+            idle_timeout: Duration::from_millis(self.config.kafka.idle_ms),
+            connection_bytes_max: limits.in_flight_connection_bytes as usize,
+            node_bytes_max: broker_config(&self.config).in_flight_bytes_max,
+            ..kafka::KafkaConfig::default()
+        };
+        let front = kafka::Front::new(self.broker.clone(), tasks.clone(), config);
+        tasks.spawn("kafka", OnPanic::StopNode, kafka::server::serve(listener, front));
+    }
+
     /// Takes part in the cluster, forming it if need be. Back once the cluster knows this node.
     ///
     /// # Errors
@@ -217,7 +245,7 @@ impl Node {
             id: self.config.node_id,
             uuid: Some(identity.node_uuid),
             http_address: self.config.http_advertised(),
-            kafka_address: self.config.kafka.listen.map(|address| address.to_string()),
+            kafka_address: self.config.kafka_registered(),
             peer_address: self.config.members().get(&self.config.node_id).cloned().unwrap_or_default(),
             rack: self.config.rack.clone(),
             version: env!("CARGO_PKG_VERSION").to_string(),
@@ -277,11 +305,13 @@ impl Node {
     }
 
     /// Stops accepting, hands leaderships over, flushes. Bounded in time: what hangs is left behind.
-    pub async fn stop(self, http_tasks: &Tasks) {
+    /// Kafka's clients are served while leaderships move, so that they hear where to.
+    pub async fn stop(self, http_tasks: &Tasks, kafka_tasks: &Tasks) {
         let started = Instant::now();
         http_tasks.stopping().cancel();
         self.groups.hand_over(HAND_OVER_PATIENCE).await;
-        let _ = tokio::time::timeout(STOP_PATIENCE, http_tasks.stop()).await;
+        let fronts = async { tokio::join!(http_tasks.stop(), kafka_tasks.stop()) };
+        let _ = tokio::time::timeout(STOP_PATIENCE, fronts).await;
         self.tasks.stopping().cancel();
         if tokio::time::timeout(STOP_PATIENCE, self.groups.shutdown()).await.is_err() {
             tracing::warn!("some groups did not end in time");

@@ -41,7 +41,7 @@ pub struct Arguments {
     /// First port for HTTP; the next nodes take the next ports
     #[arg(long, default_value_t = 8082)]
     http_port: u16,
-    /// First port for Kafka clients (accepted, not served yet)
+    /// First port for Kafka clients; the next nodes take the next ports
     #[arg(long, default_value_t = 9092)]
     kafka_port: u16,
     /// First port for traffic between the nodes

@@ -57,7 +57,12 @@ pub fn plan(arguments: &Arguments) -> Result<Vec<NodePlan>, Failure> {
 /// Sees whether all ports are free, before anything is started.
 pub fn check_ports(plans: &[NodePlan]) -> Outcome {
     for plan in plans {
-        for (what, flag, address) in [("HTTP", "--http-port", plan.http), ("peer", "--peer-port", plan.peer)] {
+        let listeners = [
+            ("HTTP", "--http-port", plan.http),
+            ("Kafka", "--kafka-port", plan.kafka),
+            ("peer", "--peer-port", plan.peer),
+        ];
+        for (what, flag, address) in listeners {
             if let Err(error) = TcpListener::bind(address) {
                 let node = plan.node_id;
                 let reason = if error.kind() == std::io::ErrorKind::AddrInUse {
