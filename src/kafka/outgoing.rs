@@ -73,7 +73,7 @@ mod tests {
             let mut out = Outgoing::default();
             let pieces = all.chunks(7).map(Bytes::copy_from_slice).chain([Bytes::new()]).collect();
             out.push(Answer { pieces });
-            let mut left = Vec::new();
+            let mut left: Vec<u8> = Vec::new();
             while out.has_remaining() {
                 let mut slices = [IoSlice::new(&[]); 3];
                 let count = out.chunks_vectored(&mut slices);

@@ -4,7 +4,7 @@
 //! configuration both allow it, so that the answer already names its leaders. The controller that is named takes
 //! changes of the catalog, as all nodes do.
 
-use crate::broker::{PartitionView as LeaderView, TopicView};
+use crate::broker::{LeaderView, TopicView};
 use crate::kafka::context::{Endpoint, RequestContext};
 use crate::kafka::errors::{self, ResponseError};
 use crate::kafka::handlers::is_internal;
@@ -50,8 +50,7 @@ pub async fn handle(ctx: &RequestContext, request: MetadataRequest) -> MetadataR
         _ => ctx.broker.topics().into_iter().map(Found::Topic).collect(),
     };
     let there: Vec<Arc<TopicView>> = found.iter().filter_map(Found::topic).collect();
-    let described = there.iter().map(|topic| ctx.broker.describe_partitions(topic, ctx.deadline));
-    let mut leaders = futures::future::join_all(described).await.into_iter();
+    let mut leaders = ctx.broker.leaders(&there, ctx.deadline).await.into_iter();
     let with_operations = request.include_topic_authorized_operations;
     let topics = found.into_iter().map(|found| match found {
         Found::Topic(topic) => topic_of(ctx, &topic, leaders.next().unwrap_or_default(), &nodes, with_operations),
