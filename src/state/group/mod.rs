@@ -3,9 +3,13 @@
 //! *Consumer group* is what clients join; a Raft group is meant only where it is called that. Purity as of all of `state`:
 //! time is an input, what is to happen is an output.
 
+mod error;
+pub mod live;
 mod records;
 mod table;
 
+pub use error::GroupError;
+pub use live::LiveGroup;
 pub use records::{CommittedOffset, GroupMetadata, GroupRecord, MemberMetadata, RecordKey, RecordValue, TEXT_LEN_MAX};
 pub use table::{GroupCommand, GroupEntry, GroupTable, Lease, LeaseId, LeasedRange, PartitionKey};
 
