@@ -110,8 +110,12 @@ macro_rules! api {
 
 /// All APIs, by key.
 pub static APIS: &[Api] = &[
+    api!(produce, ProduceRequest, handlers::produce::begin, None),
+    api!(list_offsets, ListOffsetsRequest),
     api!(metadata, MetadataRequest),
     api!(api_versions, ApiVersionsRequest, Some(handlers::api_versions::unsupported)),
+    api!(init_producer_id, InitProducerIdRequest, with error_code),
+    api!(offset_for_leader_epoch, OffsetForLeaderEpochRequest),
 ];
 
 /// Reads a request and finds who answers it.

@@ -3,7 +3,7 @@
 //! What a client does next depends on the code alone: retriable ones are sent again, those about leaders make it look
 //! for the leader first, the others reach the application. So each row is chosen by what the client should do.
 
-use crate::broker::TopicError;
+use crate::broker::{DirectError, TopicError};
 pub use kafka_protocol::error::ResponseError;
 
 /// Code of success.
@@ -37,5 +37,60 @@ pub fn of_lookup(error: &TopicError) -> ResponseError {
     match error {
         TopicError::Unavailable { .. } | TopicError::OutcomeUnknown { .. } => ResponseError::LeaderNotAvailable,
         other => of_topic(other),
+    }
+}
+
+/// Of a write to a partition.
+pub fn of_write(error: &DirectError) -> ResponseError {
+    match error {
+        DirectError::UnknownTopic(_) | DirectError::UnknownPartition { .. } => ResponseError::UnknownTopicOrPartition,
+        // A replica that is not ready is no leader yet: look again in a moment.
+        DirectError::NotLeader { .. } | DirectError::NotReady(_) => ResponseError::NotLeaderOrFollower,
+        DirectError::FencedTerm { .. } => ResponseError::FencedLeaderEpoch,
+        DirectError::UnknownTerm { .. } => ResponseError::UnknownLeaderEpoch,
+        DirectError::OutOfRange { .. } => ResponseError::OffsetOutOfRange,
+        // Retriable, and surely not written: a timeout would leave that open.
+        DirectError::Overloaded(_) | DirectError::NotEnoughReplicas(_) => ResponseError::NotEnoughReplicas,
+        DirectError::DiskFull(_) | DirectError::StorageFailed(_) => ResponseError::KafkaStorageError,
+        DirectError::OutcomeUnknown(_) => ResponseError::RequestTimedOut,
+        DirectError::Corrupt(_) => ResponseError::CorruptMessage,
+        DirectError::UnsupportedFormat(_) => ResponseError::UnsupportedForMessageFormat,
+        DirectError::UnsupportedCompression(_) => ResponseError::UnsupportedCompressionType,
+        DirectError::TooLarge { .. } => ResponseError::MessageTooLarge,
+        DirectError::InvalidTimestamp(_) => ResponseError::InvalidTimestamp,
+        DirectError::InvalidRecord(_) => ResponseError::InvalidRecord,
+        DirectError::OutOfOrderSequence(_) => ResponseError::OutOfOrderSequenceNumber,
+        DirectError::DuplicateSequence(_) => ResponseError::DuplicateSequenceNumber,
+        DirectError::InvalidProducerEpoch(_) => ResponseError::InvalidProducerEpoch,
+        DirectError::UnknownProducer(_) => ResponseError::UnknownProducerId,
+        DirectError::Internal(_) => ResponseError::UnknownServerError,
+    }
+}
+
+/// Of a read of a partition. Java's consumer fails on codes that it does not expect in such an answer, and what this
+/// node cannot serve now is worth another look for the leader.
+pub fn of_read(error: &DirectError) -> ResponseError {
+    match error {
+        DirectError::Overloaded(_) | DirectError::NotEnoughReplicas(_) | DirectError::OutcomeUnknown(_) => {
+            ResponseError::NotLeaderOrFollower
+        }
+        other => of_write(other),
+    }
+}
+
+/// Of a topic that a write or read of its partitions names.
+pub fn of_records_topic(error: &TopicError) -> ResponseError {
+    match error {
+        TopicError::UnknownTopic(_) => ResponseError::UnknownTopicOrPartition,
+        TopicError::Unavailable { .. } | TopicError::OutcomeUnknown { .. } => ResponseError::NotLeaderOrFollower,
+        other => of_topic(other),
+    }
+}
+
+/// Of a producer id that could not be had: a code at which Java's producer asks the same node again.
+pub fn of_allocation(error: &DirectError) -> ResponseError {
+    match error {
+        DirectError::Internal(_) => ResponseError::UnknownServerError,
+        _ => ResponseError::CoordinatorLoadInProgress,
     }
 }

@@ -81,7 +81,6 @@ mod tests {
                 assert!(offered.starts_with(out.chunk()) && !offered.is_empty());
                 let taken = step.min(offered.len());
                 left.extend(&offered[..taken]);
-                drop(slices);
                 out.advance(taken);
             }
             assert_eq!(left, all);

@@ -4,10 +4,10 @@
 //! configuration both allow it, so that the answer already names its leaders. The controller that is named takes
 //! changes of the catalog, as all nodes do.
 
+use super::{broker_id, is_internal, leader_epoch};
 use crate::broker::{LeaderView, TopicView};
 use crate::kafka::context::{Endpoint, RequestContext};
 use crate::kafka::errors::{self, ResponseError};
-use crate::kafka::handlers::is_internal;
 use crate::types::{NodeId, TopicId};
 use futures::stream::StreamExt;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -119,10 +119,6 @@ fn broker_of(node: &Endpoint) -> MetadataResponseBroker {
         .with_rack(node.rack.clone().map(StrBytes::from_string))
 }
 
-fn broker_id(node: NodeId) -> BrokerId {
-    BrokerId(node.0 as i32)
-}
-
 fn topic_of(
     ctx: &RequestContext,
     topic: &TopicView,
@@ -151,13 +147,8 @@ fn partition_of(index: i32, view: LeaderView, nodes: &[Endpoint]) -> MetadataRes
         .with_error_code(error)
         .with_partition_index(index)
         .with_leader_id(leader.map_or(BrokerId(-1), broker_id))
-        .with_leader_epoch(leader_epoch(&view))
+        .with_leader_epoch(leader_epoch(view.term))
         .with_replica_nodes(ids(view.replicas))
         .with_isr_nodes(ids(view.in_sync))
         .with_offline_replicas(ids(offline))
-}
-
-/// The term; none (-1) before the first election.
-fn leader_epoch(view: &LeaderView) -> i32 {
-    if view.term.0 == 0 { -1 } else { i32::try_from(view.term.0).unwrap_or(i32::MAX) }
 }

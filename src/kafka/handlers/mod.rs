@@ -1,9 +1,56 @@
 //! One file for each API: the versions that are served, and how. Each calls the broker and knows nothing else.
 
 pub mod api_versions;
+pub mod init_producer_id;
+pub mod list_offsets;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+mod produce_old;
+
+use super::context::RequestContext;
+use super::errors::{self, ResponseError};
+use crate::broker::{Direct, Isolation, TopicView};
+use crate::types::{NodeId, PartitionId, Term};
+use kafka_protocol::messages::BrokerId;
+use std::sync::Arc;
+
+/// Partitions that one request has looked at side by side.
+const CONCURRENT_PARTITIONS: usize = 64;
 
 /// Whether a topic belongs to the cluster itself: clients see it, and can't produce to, delete or alter it.
 pub fn is_internal(topic: &str) -> bool {
     topic == crate::state::group::GROUP_TOPIC
+}
+
+/// A node as Kafka numbers it.
+pub fn broker_id(node: NodeId) -> BrokerId {
+    BrokerId(i32::try_from(node.0).unwrap_or(i32::MAX))
+}
+
+/// A term as a leader epoch; none (-1) before the first election.
+pub fn leader_epoch(term: Term) -> i32 {
+    if term.0 == 0 { -1 } else { i32::try_from(term.0).unwrap_or(i32::MAX) }
+}
+
+/// A leader epoch that a client names; it names none by -1.
+pub fn term_of(leader_epoch: i32) -> Option<Term> {
+    u64::try_from(leader_epoch).ok().map(Term)
+}
+
+/// What a read may show.
+pub fn isolation_of(level: i8) -> Isolation {
+    if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+}
+
+/// A topic that a request about its partitions names; not made by that.
+async fn topic_of(ctx: &RequestContext, name: &str) -> Result<Arc<TopicView>, ResponseError> {
+    let found = ctx.broker.resolve_topic(name, false, ctx.deadline).await;
+    found.map_err(|error| errors::of_records_topic(&error))
+}
+
+/// A partition by its number on the wire.
+fn partition_of(topic: &Arc<TopicView>, partition: i32) -> Result<Direct, ResponseError> {
+    let number = u32::try_from(partition).map_err(|_| ResponseError::UnknownTopicOrPartition)?;
+    Ok(Direct { topic: topic.clone(), partition: PartitionId(number) })
 }
