@@ -230,7 +230,7 @@ fn final_error(name: &str, error: &AppendError) -> ProduceError {
 fn produced(appended: &Appended, identity: &Identity, acks: Acks) -> Produced {
     let own = match identity {
         Identity::Key { default_timestamp_ms, .. } => *default_timestamp_ms,
-        Identity::Writer { .. } | Identity::Anonymous => 0,
+        Identity::Writer { .. } | Identity::Producer { .. } | Identity::Anonymous => 0,
     };
     Produced {
         base_offset: (acks != Acks::None).then_some(appended.base_offset),

@@ -82,6 +82,8 @@ struct Inner {
     views: Mutex<HashMap<TopicId, CachedView>>,
     /// Partitions that were never written when all replicas were last asked.
     unborn: Mutex<HashMap<GroupId, Instant>>,
+    /// What is left of the block of producer ids that this node took last.
+    producer_ids: tokio::sync::Mutex<std::ops::Range<u64>>,
     in_flight_bytes: AtomicUsize,
     metrics: Metrics,
 }
@@ -112,6 +114,7 @@ impl Broker {
             lanes: Mutex::new(HashMap::new()),
             views: Mutex::new(HashMap::new()),
             unborn: Mutex::new(HashMap::new()),
+            producer_ids: tokio::sync::Mutex::new(0..0),
             in_flight_bytes: AtomicUsize::new(0),
             metrics: Metrics::default(),
         };

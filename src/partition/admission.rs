@@ -4,7 +4,8 @@ use super::{IN_FLIGHT_BYTES_MAX, Replica};
 use crate::mutant::{self, Mutant};
 use crate::raft::{Fence, MachineState, Proposal, ProposeError, Reply};
 use crate::state::partition::{
-    Applied, EntryAttributes, Identity, KeyHash, PartitionCommand, PartitionState, SequenceCheck, WriterId,
+    Applied, EntryAttributes, Identity, KeyHash, PartitionCommand, PartitionState, ProducerBatch, ProducerCheck,
+    ProducersInFlight, SequenceCheck, WriterId,
 };
 use crate::storage::DataEntry;
 use crate::tasks::OnPanic;
@@ -33,6 +34,14 @@ pub struct Append {
     pub expected_offset: Option<Offset>,
     /// `Leader` answers after the local flush, `All` after the commit; `None` counts as `Leader`.
     pub acks: Acks,
+}
+
+impl Append {
+    /// The batch of a Kafka producer, as the state knows it.
+    fn producer_batch(&self) -> Option<ProducerBatch> {
+        let Identity::Producer { producer_id, epoch, first_sequence } = self.identity else { return None };
+        Some(ProducerBatch { producer_id, epoch, first_sequence, record_count: self.record_count })
+    }
 }
 
 /// An append that took place.
@@ -67,6 +76,14 @@ pub enum AppendError {
     NotHere(String),
     /// Appended and lost sight of. Sending it again under the same identity is safe.
     Unknown,
+    /// The producer's next sequence number is another one.
+    ProducerOutOfOrder {
+        expected: i32,
+    },
+    /// The producer has begun a newer epoch.
+    ProducerFenced {
+        epoch: i16,
+    },
 }
 
 /// Hears an append's outcome, at most once; dropped uncalled where it is unknown.
@@ -78,6 +95,8 @@ pub(super) struct Admission {
     ordered: tokio::sync::Mutex<Ordered>,
     /// Keys of appends on their way, with the hash of their body.
     keys: Mutex<HashMap<(bool, KeyHash), KeyHash>>,
+    /// Kafka's producers with appends on their way, and the term in which those were admitted.
+    producers: Mutex<(Term, ProducersInFlight)>,
     in_flight_bytes: AtomicUsize,
     /// Proposals whose end was not yet heard of.
     in_flight: AtomicUsize,
@@ -128,7 +147,7 @@ impl Replica {
             Verdict::Propose => self.propose(&mut ordered, append, done).await,
             Verdict::Answer(answer) => done(answer),
             Verdict::AwaitSame => {
-                self.answer_when_applied(ordered.term, ordered.fence.clone(), append.identity, done);
+                self.answer_when_applied(ordered.term, ordered.fence.clone(), &append, done);
             }
             Verdict::AwaitOffset(offset, error) => self.answer_when_committed(ordered.term, offset, error, done),
         }
@@ -151,6 +170,7 @@ impl Replica {
                 let next_offset = self.group.applied_now().high_watermark;
                 *ordered = Ordered { term, next_offset, ..Ordered::default() };
                 self.admission.keys.lock().clear();
+                *self.admission.producers.lock() = (term, ProducersInFlight::default());
                 return Ok(term);
             }
             if Instant::now() >= deadline {
@@ -174,7 +194,7 @@ impl Replica {
     }
 
     fn judge(&self, ordered: &Ordered, append: &Append) -> Verdict {
-        if let Some(verdict) = self.judge_identity(ordered, &append.identity) {
+        if let Some(verdict) = self.judge_identity(ordered, append) {
             return verdict;
         }
         if append.expected_offset.is_some_and(|expected| expected != ordered.next_offset) {
@@ -194,9 +214,10 @@ impl Replica {
     }
 
     /// `None` for an append that is new.
-    fn judge_identity(&self, ordered: &Ordered, identity: &Identity) -> Option<Verdict> {
-        match *identity {
+    fn judge_identity(&self, ordered: &Ordered, append: &Append) -> Option<Verdict> {
+        match append.identity {
             Identity::Anonymous => None,
+            Identity::Producer { .. } => self.judge_producer(ordered, &append.producer_batch()?),
             Identity::Writer { writer, sequence } => {
                 let in_flight_next = ordered.next_sequences.get(&writer).copied();
                 let applied = self.look(|state| state.check_sequence(writer, sequence));
@@ -233,6 +254,22 @@ impl Replica {
         }
     }
 
+    /// A refusal is only told once a quorum has said that this replica leads: a client takes it for final.
+    fn judge_producer(&self, ordered: &Ordered, batch: &ProducerBatch) -> Option<Verdict> {
+        let in_flight = self.admission.producers.lock().1.check(batch);
+        let applied = || self.look(|state| state.producers().check(batch));
+        let refused = |error| Some(Verdict::AwaitOffset(ordered.next_offset, error));
+        match in_flight.unwrap_or_else(applied) {
+            ProducerCheck::New => None,
+            ProducerCheck::Duplicate(base_offset) => Some(match applied() {
+                ProducerCheck::Duplicate(_) => Verdict::Answer(Ok(Appended { base_offset, replayed: None })),
+                _ => Verdict::AwaitSame,
+            }),
+            ProducerCheck::OutOfOrder { expected } => refused(AppendError::ProducerOutOfOrder { expected }),
+            ProducerCheck::Fenced { epoch } => refused(AppendError::ProducerFenced { epoch }),
+        }
+    }
+
     async fn propose(self: &Arc<Self>, ordered: &mut Ordered, append: Append, done: AppendDone) {
         let term = ordered.term;
         let base_offset = ordered.next_offset;
@@ -240,6 +277,12 @@ impl Replica {
         let bytes = append.batches.len();
         match append.identity {
             Identity::Anonymous => {}
+            Identity::Producer { .. } => {
+                if let Some(batch) = append.producer_batch() {
+                    let mut producers = self.admission.producers.lock();
+                    self.look(|state| producers.1.admit(state.producers(), &batch, base_offset));
+                }
+            }
             Identity::Writer { writer, sequence } => {
                 ordered.next_sequences.insert(writer, sequence + 1);
             }
@@ -267,7 +310,7 @@ impl Replica {
             if matches!(result, Err(ProposeError::NotLeader(_))) {
                 fence.close();
             }
-            replica.settle(bytes, &append.identity);
+            replica.settle(term, bytes, &append.identity);
             done(match result {
                 Ok((_, Reply::Partition(Applied::Records { base_offset: stamped }))) => {
                     assert_eq!(stamped, base_offset, "an append gets the offset that admission foresaw");
@@ -283,11 +326,21 @@ impl Replica {
         self.group.propose(term, proposal, settled).await;
     }
 
-    fn settle(&self, bytes: usize, identity: &Identity) {
+    fn settle(&self, term: Term, bytes: usize, identity: &Identity) {
         self.admission.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.admission.in_flight_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        if let Identity::Key { client, key, .. } = identity {
-            self.admission.keys.lock().remove(&(*client, *key));
+        match identity {
+            Identity::Key { client, key, .. } => {
+                self.admission.keys.lock().remove(&(*client, *key));
+            }
+            Identity::Producer { producer_id, .. } => {
+                let mut producers = self.admission.producers.lock();
+                // Those of an earlier term were forgotten when this replica was elected again.
+                if producers.0 == term {
+                    producers.1.settle(*producer_id);
+                }
+            }
+            Identity::Writer { .. } | Identity::Anonymous => {}
         }
     }
 
@@ -320,14 +373,15 @@ impl Replica {
     }
 
     /// Answers a repeated append once the first one is applied.
-    fn answer_when_applied(self: &Arc<Self>, term: Term, fence: Fence, identity: Identity, done: AppendDone) {
+    fn answer_when_applied(self: &Arc<Self>, term: Term, fence: Fence, append: &Append, done: AppendDone) {
         let replica = self.clone();
+        let (identity, batch) = (append.identity, append.producer_batch());
         self.tasks.spawn("append-repeated", OnPanic::Log, async move {
             let deadline = Instant::now() + PARKED_MAX;
             let mut applied = replica.group.applied();
             loop {
                 applied.borrow_and_update();
-                if let Some(answer) = replica.applied_answer(&identity) {
+                if let Some(answer) = replica.applied_answer(&identity, batch.as_ref()) {
                     return done(answer);
                 }
                 if replica.group.leading() != Some(term) || fence.is_closed() {
@@ -343,9 +397,17 @@ impl Replica {
         });
     }
 
-    fn applied_answer(&self, identity: &Identity) -> Option<Result<Appended, AppendError>> {
+    fn applied_answer(
+        &self,
+        identity: &Identity,
+        batch: Option<&ProducerBatch>,
+    ) -> Option<Result<Appended, AppendError>> {
         match *identity {
             Identity::Anonymous => None,
+            Identity::Producer { .. } => match batch.map(|batch| self.look(|state| state.producers().check(batch))) {
+                Some(ProducerCheck::Duplicate(base_offset)) => Some(Ok(Appended { base_offset, replayed: None })),
+                _ => None,
+            },
             Identity::Writer { writer, sequence } => match self.look(|state| state.check_sequence(writer, sequence)) {
                 SequenceCheck::Duplicate(base_offset) => Some(Ok(Appended { base_offset, replayed: None })),
                 _ => None,

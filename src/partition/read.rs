@@ -3,6 +3,7 @@
 use super::Replica;
 use crate::mutant::{self, Mutant};
 use crate::record::{Limits, records};
+use crate::state::partition::ProducerView;
 use crate::storage::StoredBatches;
 use crate::types::{LogIndex, NodeId, Offset, Term};
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,21 @@ impl Replica {
 
     /// First offset that is kept.
     pub fn log_start_offset(&self) -> Offset {
-        self.group.log.state().log_start_offset
+        self.group.log.state().log_start_offset.max(self.group.applied_now().log_start_offset)
+    }
+
+    /// The largest term up to `wanted` and where it ends, as the leader in `term` says it.
+    pub fn end_of_term(&self, wanted: Term, term: Term) -> Option<(Term, Offset)> {
+        self.look(|state| state.term_starts().end_of(wanted, term, state.high_watermark()))
+    }
+
+    /// Kafka's producers that are known here.
+    ///
+    /// # Errors
+    /// This replica does not lead (yet).
+    pub fn producers(&self) -> Result<Vec<ProducerView>, LocalReadError> {
+        self.serving_term()?;
+        Ok(self.look(|state| state.producers().views().collect()))
     }
 
     /// Reads. Never shows what is not committed.
@@ -127,7 +142,7 @@ impl Replica {
             }
         }
         let batches = self.batches(start_offset, high_watermark, read.max_bytes).await?;
-        let log_start_offset = self.group.log.state().log_start_offset;
+        let log_start_offset = self.log_start_offset();
         Ok(ReadResult { start_offset, log_start_offset, high_watermark, term, batches })
     }
 
@@ -151,7 +166,7 @@ impl Replica {
     }
 
     async fn resolve(&self, from: ReadFrom, high_watermark: Offset) -> Result<Offset, LocalReadError> {
-        let log_start_offset = self.group.log.state().log_start_offset;
+        let log_start_offset = self.log_start_offset();
         match from {
             ReadFrom::Offset(offset) if offset < log_start_offset || offset > high_watermark => {
                 Err(LocalReadError::OutOfRange { offset, log_start_offset, high_watermark })
@@ -173,7 +188,9 @@ impl Replica {
         let log = self.group.log.clone();
         let failed = |error: std::io::Error| LocalReadError::StorageFailed(error.to_string());
         let found = self.tasks.blocking(move || log.offset_for_time(timestamp_ms)).await.map_err(failed)?;
-        let Some(mut at) = found else { return Ok((high_watermark, None)) };
+        let Some(found) = found else { return Ok((high_watermark, None)) };
+        let log_start_offset = self.log_start_offset();
+        let mut at = found.max(log_start_offset);
         while at < high_watermark {
             let batches = self.batches(at, high_watermark, 1).await?;
             let Some(last) = batches.last() else { break };
@@ -181,7 +198,8 @@ impl Replica {
             for stored in &batches {
                 for record in records(stored.to_bytes(), &INFLATE_LIMITS) {
                     let record = record.map_err(|error| LocalReadError::StorageFailed(error.to_string()))?;
-                    if record.offset < high_watermark && record.timestamp_ms >= timestamp_ms {
+                    let is_shown = (log_start_offset..high_watermark).contains(&record.offset);
+                    if is_shown && record.timestamp_ms >= timestamp_ms {
                         return Ok((record.offset, Some(record.timestamp_ms)));
                     }
                 }
@@ -238,7 +256,7 @@ impl Replica {
             leader: self.group.node_id,
             term,
             in_sync,
-            log_start_offset: log.log_start_offset,
+            log_start_offset: log.log_start_offset.max(applied.log_start_offset),
             high_watermark: applied.high_watermark,
             size_bytes: log.size_bytes,
         })

@@ -83,6 +83,14 @@ impl MachineState {
             MachineState::Meta(_) => Offset(0),
         }
     }
+
+    /// First offset that readers see; 0 for the meta group.
+    fn log_start_offset(&self) -> Offset {
+        match self {
+            MachineState::Partition(state) => state.log_start_offset(),
+            MachineState::Meta(_) => Offset(0),
+        }
+    }
 }
 
 /// How far a group has applied.
@@ -90,6 +98,8 @@ impl MachineState {
 pub struct AppliedTo {
     pub last: Option<LogId>,
     pub high_watermark: Offset,
+    /// First offset that readers see, as far as the state machine knows: the log may start later.
+    pub log_start_offset: Offset,
 }
 
 /// A group's state, shared with its readers.
@@ -149,11 +159,11 @@ impl GroupMachine {
         let checkpoint: Checkpoint = decode(bytes)?;
         let mut machine = self.shared.machine.write();
         machine.restore(&checkpoint.state).map_err(invalid)?;
-        let high_watermark = machine.high_watermark();
+        let (high_watermark, log_start_offset) = (machine.high_watermark(), machine.log_start_offset());
         drop(machine);
         let at = checkpoint.membership_at.map(raft_log_id);
         self.membership = StoredMembership::new(at, checkpoint.membership.restore());
-        self.shared.applied.send_replace(AppliedTo { last, high_watermark });
+        self.shared.applied.send_replace(AppliedTo { last, high_watermark, log_start_offset });
         Ok(())
     }
 
@@ -219,10 +229,10 @@ impl RaftStateMachine<TypeConfig> for GroupMachine {
                     upto = Some(id);
                     answers.extend(responder.map(|responder| (responder, reply)));
                 }
-                let high_watermark = machine.high_watermark();
+                let (high_watermark, log_start_offset) = (machine.high_watermark(), machine.log_start_offset());
                 shared.applied.send_modify(|applied| {
                     assert!(high_watermark >= applied.high_watermark, "the high watermark never goes back");
-                    *applied = AppliedTo { last: upto, high_watermark };
+                    *applied = AppliedTo { last: upto, high_watermark, log_start_offset };
                 });
             }
             for (responder, reply) in answers {

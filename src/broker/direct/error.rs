@@ -117,6 +117,12 @@ impl From<AppendError> for DirectError {
             AppendError::Unknown => DirectError::OutcomeUnknown(
                 "the partition's leader changed before the write was confirmed; it may have been made".to_owned(),
             ),
+            AppendError::ProducerOutOfOrder { expected } => DirectError::OutOfOrderSequence(format!(
+                "the sequence number is neither the producer's next one, which is {expected}, nor one of its newest batches"
+            )),
+            AppendError::ProducerFenced { epoch } => {
+                DirectError::InvalidProducerEpoch(format!("the producer has begun epoch {epoch}"))
+            }
             // Of writers and keys, which a direct append does not have.
             AppendError::OutOfOrder { .. } | AppendError::OffsetMismatch { .. } | AppendError::KeyConflict => {
                 DirectError::Internal(format!("an append without such an identity was refused with {error:?}"))

@@ -3,7 +3,7 @@
 use super::super::{Broker, InFlight};
 use super::{Direct, DirectError, Place};
 use crate::partition::{Append, AppendDone, AppendError, Appended, Replica};
-use crate::record::{ClientBatch, ClientRules, Limits, take_client_batch};
+use crate::record::{ClientBatch, ClientRules, Limits, ProducerStamp, take_client_batch};
 use crate::state::partition::Identity;
 use crate::types::{Acks, Offset};
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -21,6 +22,9 @@ const INFLATED_BYTES_MAX: usize = 64 << 20;
 /// Compressed batches from this size on are checked beside the tasks of other connections: small ones are faster
 /// checked than handed over.
 const CHECKED_ASIDE_BYTES: usize = 128 << 10;
+
+/// How long a write waits for a new leader's first entry.
+const READY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A write that took place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +66,7 @@ impl Broker {
         let started = Instant::now();
         let bytes = batches.len();
         let broker = self.clone();
-        let begun = self.begin_produce(at, batches, acks).await;
+        let begun = self.begin_produce(at, batches, acks, deadline).await;
         PendingProduce(Box::pin(async move {
             let result = match begun {
                 Ok(begun) => begun.finish(acks, deadline).await,
@@ -74,7 +78,13 @@ impl Broker {
         }))
     }
 
-    async fn begin_produce(&self, at: &Direct, batches: Bytes, acks: Acks) -> Result<Begun, DirectError> {
+    async fn begin_produce(
+        &self,
+        at: &Direct,
+        batches: Bytes,
+        acks: Acks,
+        deadline: Instant,
+    ) -> Result<Begun, DirectError> {
         let target = self.direct_target(at)?;
         let bytes = batches.len();
         let before = self.inner.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -89,23 +99,21 @@ impl Broker {
             Place::Unborn => self.open_replica(&target).await?,
         };
         let batch = self.check_client_batch(at, batches).await?;
-        if batch.producer.is_some() {
-            let text = "idempotent producers are not built yet; set enable.idempotence=false";
-            return Err(DirectError::Internal(text.to_owned()));
-        }
+        let identity = match batch.producer {
+            Some(ProducerStamp { producer_id, epoch, first_sequence }) => {
+                Identity::Producer { producer_id, epoch, first_sequence }
+            }
+            None => Identity::Anonymous,
+        };
         let append = Append {
             batches: batch.bytes,
             record_count: batch.record_count,
             timestamp_ms_max: batch.timestamp_ms_max,
-            identity: Identity::Anonymous,
+            identity,
             expected_offset: None,
             acks,
         };
-        let (sender, answer) = oneshot::channel();
-        let done: AppendDone = Box::new(move |result| {
-            let _ = sender.send(result);
-        });
-        replica.append(append, done).await;
+        let answer = append_when_ready(&replica, append, deadline.min(Instant::now() + READY_PATIENCE)).await;
         Ok(Begun { replica, answer, _held: held })
     }
 
@@ -124,10 +132,33 @@ impl Broker {
     }
 }
 
+type Answer = oneshot::Receiver<Result<Appended, AppendError>>;
+
+/// Appends, and waits a moment where the leader is elected but not ready: were it refused, what the same client sent
+/// behind it could be taken before it comes again.
+async fn append_when_ready(replica: &Arc<Replica>, append: Append, until: Instant) -> Answer {
+    loop {
+        let (sender, mut answer) = oneshot::channel();
+        let done: AppendDone = Box::new(move |result| {
+            let _ = sender.send(result);
+        });
+        replica.append(append.clone(), done).await;
+        match answer.try_recv() {
+            Ok(Err(AppendError::NotReady)) if Instant::now() < until => {}
+            Ok(told) => {
+                let (sender, answer) = oneshot::channel();
+                let _ = sender.send(told);
+                return answer;
+            }
+            Err(_) => return answer,
+        }
+    }
+}
+
 /// A write that was handed to its replica.
 struct Begun {
     replica: Arc<Replica>,
-    answer: oneshot::Receiver<Result<Appended, AppendError>>,
+    answer: Answer,
     _held: Held,
 }
 

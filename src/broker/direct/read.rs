@@ -177,7 +177,7 @@ impl Broker {
 
     /// Makes sure that what this node takes for unborn was never written: other replicas may have been written while
     /// this one was away. A short memory of the answer serves reads at the beginning, which a stale one does no harm.
-    async fn check_unborn(&self, target: &Target, surely: bool) -> Result<(), DirectError> {
+    pub(super) async fn check_unborn(&self, target: &Target, surely: bool) -> Result<(), DirectError> {
         let known = self.inner.unborn.lock().get(&target.group).copied();
         if !surely && known.is_some_and(|at| at.elapsed() < ASK_PATIENCE) {
             return Ok(());

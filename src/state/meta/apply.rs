@@ -23,6 +23,7 @@ pub(super) fn change(image: &mut MetaImage, at: LogIndex, change: MetaChange) ->
         MetaChange::CreateTopic { topic_id, name, assignments, config } => {
             create_topic(image, at, topic_id, name, assignments, config)
         }
+        MetaChange::TakeProducerIds { count } => take_producer_ids(image, count),
         MetaChange::AlterTopic { topic_id, add, config } => alter_topic(image, topic_id, add, config),
         MetaChange::DeleteTopic { topic_id } => {
             image.remove_topic(topic_id).map(|_| MetaOutcome::TopicDeleted).ok_or(MetaError::UnknownTopic(topic_id))
@@ -146,6 +147,14 @@ fn take_group_ids(image: &mut MetaImage, count: u32) -> Result<GroupId, MetaErro
         first.0.checked_add(u64::from(count)).ok_or_else(|| MetaError::Invalid("the group ids are used up".into()))?;
     image.next_group_id = GroupId(next);
     Ok(first)
+}
+
+fn take_producer_ids(image: &mut MetaImage, count: u32) -> Applied {
+    let first = image.next_producer_id;
+    // Kafka's ids have 63 bits.
+    let next = first.checked_add(u64::from(count)).filter(|next| i64::try_from(*next).is_ok());
+    image.next_producer_id = next.ok_or_else(|| MetaError::Invalid("the producer ids are used up".into()))?;
+    Ok(MetaOutcome::ProducerIds { first })
 }
 
 fn check_node_id(id: NodeId) -> Result<(), MetaError> {

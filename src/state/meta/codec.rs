@@ -28,13 +28,14 @@ pub(super) fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
     bytes
 }
 
-/// The value in `bytes`, which must be of exactly `version`: there is only one so far.
+/// The value in `bytes`, which must be of `version` or an earlier one: what a later version added stands behind what
+/// was there, so that one description reads all of them.
 pub(super) fn decode<T: DeserializeOwned>(what: &'static str, version: u8, bytes: &[u8]) -> Result<T, DecodeError> {
     let (&found, body) = bytes.split_first().ok_or_else(|| malformed(what, "it is empty"))?;
     if found > version {
         return Err(DecodeError::NewerVersion { what, found, newest: version });
     }
-    if found != version {
+    if found == 0 {
         return Err(malformed(what, format!("format version {found} was never used")));
     }
     // Reading from a slice: a declared length beyond the end is an error before anything is allocated for it.

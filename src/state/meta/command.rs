@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Format version of commands and of answers.
-const COMMAND_VERSION: u8 = 1;
-const RESPONSE_VERSION: u8 = 1;
+const COMMAND_VERSION: u8 = 2;
+const RESPONSE_VERSION: u8 = 2;
 
 /// One entry of the meta log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,10 @@ pub enum MetaChange {
     DeleteTopic {
         topic_id: TopicId,
     },
+    /// So many ids of Kafka producers for one node to give out. Since version 2.
+    TakeProducerIds {
+        count: u32,
+    },
 }
 
 /// Partitions to add behind those that a topic has.
@@ -82,6 +86,17 @@ pub enum MetaOutcome {
     },
     TopicAltered,
     TopicDeleted,
+    /// As many ids as were asked for, from `first` on. Since version 2.
+    ProducerIds {
+        first: u64,
+    },
+}
+
+impl MetaOutcome {
+    /// What the first version does not know.
+    pub(super) fn is_of_version_2(&self) -> bool {
+        matches!(self, MetaOutcome::ProducerIds { .. })
+    }
 }
 
 /// Why a command did nothing.
@@ -114,7 +129,9 @@ pub enum MetaError {
 
 impl MetaCommand {
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(COMMAND_VERSION, self)
+        // What the first version has is written as it, for nodes that are not upgraded yet.
+        let version = if matches!(self.change, MetaChange::TakeProducerIds { .. }) { COMMAND_VERSION } else { 1 };
+        codec::encode(version, self)
     }
 
     /// # Errors
@@ -127,7 +144,9 @@ impl MetaCommand {
 
 impl MetaResponse {
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(RESPONSE_VERSION, self)
+        let is_new = self.result.as_ref().is_ok_and(MetaOutcome::is_of_version_2);
+        let version = if is_new { RESPONSE_VERSION } else { 1 };
+        codec::encode(version, self)
     }
 
     pub fn decode(bytes: &[u8]) -> Result<MetaResponse, DecodeError> {

@@ -6,14 +6,15 @@
 use super::apply::RequestMemory;
 use super::codec::{self, DecodeError, malformed};
 use super::image::{FEATURE_VERSION, MetaImage, Node, Topic};
-use super::{MetaResponse, MetaState};
+use super::{MetaOutcome, MetaResponse, MetaState};
 use crate::types::{GroupId, LogIndex, NodeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
-const SNAPSHOT_VERSION: u8 = 1;
+/// Version 2 may have answers about producer ids.
+const SNAPSHOT_VERSION: u8 = 2;
 const WHAT: &str = "a snapshot of the meta group";
 
 /// As it is encoded. Lists are sorted: equal states have equal bytes.
@@ -42,7 +43,10 @@ pub(super) fn encode(state: &MetaState) -> Vec<u8> {
         topics: image.topics().cloned().collect(),
         answered: state.requests.iter().cloned().collect(),
     };
-    codec::encode(SNAPSHOT_VERSION, &snapshot)
+    let tells_producer_ids =
+        |(_, answer): &(u128, MetaResponse)| answer.result.as_ref().is_ok_and(MetaOutcome::is_of_version_2);
+    let version = if snapshot.answered.iter().any(tells_producer_ids) { SNAPSHOT_VERSION } else { 1 };
+    codec::encode(version, &snapshot)
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<MetaState, DecodeError> {

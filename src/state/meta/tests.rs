@@ -308,7 +308,7 @@ fn bytes_of_another_version_are_refused_by_name() {
     let refused = |bytes: &[u8], read: fn(&[u8]) -> Option<DecodeError>| {
         let with_version = |version| [&[version], &bytes[1..]].concat();
         assert!(read(bytes).is_none());
-        assert!(matches!(read(&with_version(2)), Some(DecodeError::NewerVersion { found: 2, newest: 1, .. })));
+        assert!(matches!(read(&with_version(3)), Some(DecodeError::NewerVersion { found: 3, newest: 2, .. })));
         assert!(matches!(read(&with_version(0)), Some(DecodeError::Malformed { .. })));
         assert!(matches!(read(&[bytes, &[0]].concat()), Some(DecodeError::Malformed { .. })));
         assert!(matches!(read(&bytes[..bytes.len() - 1]), Some(DecodeError::Malformed { .. })));
@@ -317,6 +317,24 @@ fn bytes_of_another_version_are_refused_by_name() {
     refused(&command.encode(), |bytes| MetaCommand::decode(bytes).err());
     refused(&response.encode(), |bytes| MetaResponse::decode(bytes).err());
     refused(&formed().state.to_snapshot(), |bytes| MetaState::from_snapshot(bytes).err());
+}
+
+#[test]
+fn producer_ids_are_given_out_once() {
+    let mut driver = formed();
+    let take = |count| MetaChange::TakeProducerIds { count };
+    assert_eq!(driver.run(take(1000)), Ok(MetaOutcome::ProducerIds { first: 1 }));
+    let command = MetaCommand { request_id: 77, change: take(1000) };
+    assert_eq!(command.encode()[0], 2, "the first version refuses it by name");
+    assert_eq!(MetaCommand::decode(&command.encode()), Ok(command.clone()));
+    let first = driver.send(77, command.change.clone());
+    assert_eq!(first.result, Ok(MetaOutcome::ProducerIds { first: 1001 }));
+    assert_eq!(driver.send(77, command.change), first, "a retry takes no second block");
+    assert_eq!(MetaResponse::decode(&first.encode()), Ok(first));
+    let snapshot = driver.state.to_snapshot();
+    assert_eq!(snapshot[0], 2);
+    driver.state = MetaState::from_snapshot(&snapshot).unwrap();
+    assert_eq!(driver.run(take(5)), Ok(MetaOutcome::ProducerIds { first: 2001 }));
 }
 
 /// What version 1 writes, in bytes: a change of any type that is encoded shows here, and needs a new version.
@@ -371,6 +389,7 @@ fn change() -> impl Strategy<Value = MetaChange> {
             let config = config.into_iter().map(|(key, value)| (key, Some(value).filter(|value| value.len() > 1))).collect();
             MetaChange::AlterTopic { topic_id: topic_id(id), add, config }
         }),
+        1 => (1u32..2000).prop_map(|count| MetaChange::TakeProducerIds { count }),
         3 => (0u128..12).prop_map(|id| MetaChange::DeleteTopic { topic_id: topic_id(id) }),
     ]
 }
