@@ -8,6 +8,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, StrBytes};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Bytes of the length before each frame.
 pub const LENGTH_BYTES: usize = 4;
@@ -85,9 +86,11 @@ fn varint(bytes: &mut Bytes) -> Option<u32> {
 }
 
 /// An answer as it goes out: whole frames in pieces, none of which is empty. No pieces: no answer (acks=0).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Answer {
     pub pieces: Vec<Bytes>,
+    /// Held until it is written.
+    pub permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
@@ -133,5 +136,5 @@ pub fn encode<R: Encodable>(
     if out.len() - head != len {
         return Err(format!("an answer has {} bytes and was measured as {len}", out.len() - head));
     }
-    Ok(Answer { pieces: vec![out.freeze()] })
+    Ok(Answer { pieces: vec![out.freeze()], permit: None })
 }

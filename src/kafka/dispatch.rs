@@ -111,6 +111,7 @@ macro_rules! api {
 /// All APIs, by key.
 pub static APIS: &[Api] = &[
     api!(produce, ProduceRequest, handlers::produce::begin, None),
+    api!(fetch, FetchRequest),
     api!(list_offsets, ListOffsetsRequest),
     api!(metadata, MetadataRequest),
     api!(api_versions, ApiVersionsRequest, Some(handlers::api_versions::unsupported)),

@@ -18,6 +18,7 @@ mod inbox;
 mod outgoing;
 
 pub mod server;
+pub mod sessions;
 
 use crate::broker::Broker;
 use crate::tasks::Tasks;
@@ -38,6 +39,8 @@ pub struct KafkaConfig {
     pub idle_timeout: Duration,
     /// How long a request may pause before it is complete.
     pub pause_max: Duration,
+    /// Bytes of records in one answer, whatever a client asks for; a first batch may be larger.
+    pub answer_bytes_max: usize,
     /// Bytes of requests of one connection that are not answered; beyond it nothing more is read from it.
     pub connection_bytes_max: usize,
     /// The same of all connections together, and apart from it of all answers with records.
@@ -54,6 +57,7 @@ impl Default for KafkaConfig {
             connections_max: 4096,
             idle_timeout: Duration::from_secs(600),
             pause_max: Duration::from_secs(60),
+            answer_bytes_max: 8 << 20,
             connection_bytes_max: 32 << 20,
             node_bytes_max: 512 << 20,
             shutdown_grace: Duration::from_secs(1),
@@ -68,13 +72,17 @@ pub struct Front {
     pub config: KafkaConfig,
     /// Unanswered requests, in KiB.
     requests: Arc<Semaphore>,
+    /// Records in answers, in KiB.
+    answers: Arc<Semaphore>,
+    pub sessions: sessions::Sessions,
 }
 
 impl Front {
     /// The front of a node.
     pub fn new(broker: Broker, tasks: Tasks, config: KafkaConfig) -> Arc<Front> {
-        let requests = Arc::new(Semaphore::new(kib(config.node_bytes_max) as usize));
-        Arc::new(Front { broker, tasks, config, requests })
+        let budget = || Arc::new(Semaphore::new(kib(config.node_bytes_max) as usize));
+        let (requests, answers) = (budget(), budget());
+        Arc::new(Front { broker, tasks, config, requests, answers, sessions: sessions::Sessions::default() })
     }
 }
 

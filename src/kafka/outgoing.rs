@@ -5,6 +5,7 @@ use super::codec::Answer;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Places for pieces that an empty queue may keep.
 const PLACES_KEPT: usize = 16;
@@ -14,6 +15,8 @@ const PLACES_KEPT: usize = 16;
 pub(super) struct Outgoing {
     pieces: VecDeque<Bytes>,
     len: usize,
+    /// Given back once nothing is left to be written.
+    permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Outgoing {
@@ -22,6 +25,7 @@ impl Outgoing {
             self.len += piece.len();
             self.pieces.push_back(piece);
         }
+        self.permits.extend(answer.permit);
     }
 }
 
@@ -46,6 +50,9 @@ impl Buf for Outgoing {
             } else {
                 front.advance(taken);
             }
+        }
+        if self.pieces.is_empty() {
+            self.permits.clear();
         }
         // An idle connection does not keep the places of the many pieces that it once had.
         if self.pieces.is_empty() && self.pieces.capacity() > PLACES_KEPT {
@@ -72,7 +79,7 @@ mod tests {
         for step in 1..100 {
             let mut out = Outgoing::default();
             let pieces = all.chunks(7).map(Bytes::copy_from_slice).chain([Bytes::new()]).collect();
-            out.push(Answer { pieces });
+            out.push(Answer { pieces, permit: None });
             let mut left: Vec<u8> = Vec::new();
             while out.has_remaining() {
                 let mut slices = [IoSlice::new(&[]); 3];

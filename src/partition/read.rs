@@ -27,6 +27,7 @@ pub enum ReadFrom {
 #[derive(Clone, Copy, Debug)]
 pub struct LocalRead {
     pub from: ReadFrom,
+    /// At least one entry's batches come, however large. 0: none, only where the log begins and ends.
     pub max_bytes: usize,
     /// Until when to wait for a record, if there is none; the past for not at all.
     pub wait_until: Option<Instant>,
@@ -141,7 +142,10 @@ impl Replica {
                 self.serving_term()?;
             }
         }
-        let batches = self.batches(start_offset, high_watermark, read.max_bytes).await?;
+        let batches = match read.max_bytes {
+            0 => Vec::new(),
+            max_bytes => self.batches(start_offset, high_watermark, max_bytes).await?,
+        };
         let log_start_offset = self.log_start_offset();
         Ok(ReadResult { start_offset, log_start_offset, high_watermark, term, batches })
     }

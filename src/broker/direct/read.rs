@@ -80,7 +80,8 @@ impl DirectFollower {
 }
 
 impl Broker {
-    /// Reads what is there, at once. At least one entry's batches come, however large, where there are any.
+    /// Reads what is there, at once. At least one entry's batches come, however large, where there are any; with
+    /// `max_bytes` of 0 none, only where the log begins and ends.
     ///
     /// # Errors
     /// This node does not lead, the client's leader epoch is another, or the offset is outside of the log.

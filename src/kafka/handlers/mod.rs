@@ -1,6 +1,9 @@
 //! One file for each API: the versions that are served, and how. Each calls the broker and knows nothing else.
 
 pub mod api_versions;
+pub mod fetch;
+mod fetch_answer;
+mod fetch_read;
 pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;

@@ -20,7 +20,7 @@ pub fn refuse(ctx: &RequestContext, body: Bytes) -> Result<Answer, Malformed> {
     }
     let mut head = BytesMut::new();
     codec::put_head(&mut head, ctx.correlation_id, 0, out.len()).map_err(Malformed)?;
-    Ok(Answer { pieces: vec![head.freeze(), out.freeze()] })
+    Ok(Answer { pieces: vec![head.freeze(), out.freeze()], permit: None })
 }
 
 /// Reads a request and writes the answer's body; gives whether no answer is wanted, `None` where the bytes end early.
