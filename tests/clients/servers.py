@@ -51,15 +51,16 @@ class Balsa:
     name = "balsa"
 
     def __init__(self, binary, directory, nodes=3, first_port=None, settings=()):
+        directory = os.path.abspath(directory)
         os.makedirs(directory, exist_ok=True)
         port = free_ports(30, first_port)
         self.log_path = os.path.join(directory, "balsa.log")
-        command = [binary, "dev", "-o", "json", "--nodes", str(nodes), "--data-dir", os.path.join(directory, "data")]
+        command = [os.path.abspath(binary), "dev", "-o", "json", "--nodes", str(nodes), "--data-dir", os.path.join(directory, "data")]
         command += ["--http-port", str(port), "--peer-port", str(port + 10), "--kafka-port", str(port + 20)]
         for setting in settings:
             command += ["--set", setting]
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=directory, start_new_session=True)
         self.events = queue.Queue()
         self.pids = {}
         threading.Thread(target=self._follow, daemon=True).start()
@@ -100,10 +101,11 @@ class Kafka:
     name = "kafka"
 
     def __init__(self, jars, directory, nodes=3, first_port=None, settings=(), heap="1g"):
+        directory = os.path.abspath(directory)
         os.makedirs(directory, exist_ok=True)
         self.directory = directory
         self.java = ["java", f"-Xmx{heap}", f"-Xms{heap}", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.awt.headless=true"]
-        self.java += ["-cp", os.path.join(jars, "*")]
+        self.java += ["-cp", os.path.join(os.path.abspath(jars), "*")]
         port = free_ports(20, first_port)
         voters = ",".join(f"{node}@127.0.0.1:{port + 10 + node}" for node in range(1, nodes + 1))
         copies = min(nodes, 3)
@@ -135,7 +137,8 @@ class Kafka:
 
     def _start(self, node):
         log = open(os.path.join(self.directory, f"node-{node}.log"), "ab")
-        self.processes[node] = subprocess.Popen([*self.java, "kafka.Kafka", self.configs[node]], stdout=log, stderr=log, start_new_session=True)
+        self.processes[node] = subprocess.Popen([*self.java, "kafka.Kafka", self.configs[node]], stdout=log, stderr=log, cwd=self.directory,
+                                                start_new_session=True)
         self.pids[node] = self.processes[node].pid
 
     def _restart(self):

@@ -9,12 +9,17 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.environ.get("BALSA_CLIENTS_CACHE", os.path.join(ROOT, "target", "clients"))
 SETUP_SECONDS_MAX = 900
 COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+
+
+# Two suites are one program.
+GO_LOCK = threading.Lock()
 
 
 class SetupFailed(Exception):
@@ -87,6 +92,27 @@ def suitable_python(newest):
         if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
             return found
     raise SetupFailed(f"needs Python {newest[0]}.{newest[1]} or older")
+
+
+def kcat():
+    """The suite's command; Debian's package where there is no kcat."""
+    if shutil.which("kcat") is None:
+        directory = Directory("kcat", ["python/kcat_suite.py"])
+        directory.begin()
+        directory.run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "kcat")
+    return [sys.executable, "-B", os.path.join(HERE, "python", "kcat_suite.py")]
+
+
+def go():
+    """One program with the suites of both Go clients. Not optimized: compiling it is what takes time here."""
+    directory = Directory("go", ["go"])
+    program = os.path.join(directory.path, "clients")
+    with GO_LOCK:
+        if not directory.ready():
+            directory.begin()
+            directory.run("go", "build", "-gcflags=all=-N -l", "-o", program, ".", cwd=directory.sources[0])
+            directory.done()
+    return program
 
 
 def kafka_broker():

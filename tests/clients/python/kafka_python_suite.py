@@ -379,8 +379,8 @@ def rebalance_under_load(t):
         sender.close()
 
     leaving = threading.Event()
-    threads = [threading.Thread(target=member, args=(leaving,)), threading.Thread(target=feed)]
-    threads += [threading.Thread(target=member, args=(stop,)) for _ in range(2)]
+    threads = [threading.Thread(target=member, args=(leaving,), daemon=True), threading.Thread(target=feed, daemon=True)]
+    threads += [threading.Thread(target=member, args=(stop,), daemon=True) for _ in range(2)]
     for thread in threads[:3]:
         thread.start()
     time.sleep(0.7)
