@@ -1,5 +1,6 @@
 //! The `balsa` binary: see `balsa::cli`.
 
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
