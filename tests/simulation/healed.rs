@@ -44,6 +44,7 @@ pub fn everything_is_well(simulation: &mut Simulation) -> Result<(), Violation> 
                     acks_all: true,
                     expected: None,
                     key: Some(value),
+                    producer: None,
                 };
                 simulation.until_done(host, call, deadline)?;
             }

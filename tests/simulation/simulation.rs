@@ -12,7 +12,7 @@ use crate::trace::Trace;
 use crate::view::View;
 use crate::voters::Changes;
 use crate::workload::calls::carry_out;
-use crate::workload::client::{Client, Topics};
+use crate::workload::client::{COMES_AND_GOES, Client, Topics};
 use crate::workload::{Call, Event, Outcome, READ_FROM_ALL};
 use crate::world::clock::Now;
 use crate::world::host::{self, DiskSpeed, Host, Start};
@@ -98,11 +98,14 @@ impl Simulation {
         let hosts = (1..=swarm.nodes).map(host).collect();
         let mut topics: Vec<(String, u32)> =
             swarm.partitions.iter().enumerate().map(|(number, count)| (format!("stays-{number}"), *count)).collect();
-        let coming_and_going = swarm.coming_and_going.map(|count| ("comes-and-goes".to_string(), count));
+        let coming_and_going = swarm.coming_and_going.map(|count| (COMES_AND_GOES.to_string(), count));
         topics.extend(coming_and_going.clone());
         let seat = |id| {
             let admin_of = coming_and_going.clone().filter(|_| id == 1);
-            let client = Client::new(id, random.next_u64(), Topics(topics.clone()), admin_of);
+            let mut client = Client::new(id, random.next_u64(), Topics(topics.clone()), admin_of);
+            if id <= swarm.kafka_clients {
+                client.speak_kafka();
+            }
             Seat { client, next_ms: 0, on_way: None }
         };
         let seats = (1..=swarm.clients).map(seat).collect();

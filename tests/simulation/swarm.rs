@@ -41,6 +41,8 @@ pub struct Swarm {
     pub chaos_ms: u64,
     /// Mean time between two changes of a group's voters, if there are any.
     pub voters_change_ms: Option<u64>,
+    /// Clients that are idempotent producers of Kafka.
+    pub kafka_clients: u64,
 }
 
 fn one_of<T: Clone>(random: &Random, values: &[T]) -> T {
@@ -86,12 +88,14 @@ impl Swarm {
             fault_every_ms: one_of(random, &[300, 800, 2_000]),
             chaos_ms: 4_000 + random.below(8_000),
             voters_change_ms: None,
+            kafka_clients: 0,
         };
         // Drawn last, so that it changes nothing else of a seed. Few voters bear no damage, not even of one of them.
         if random.below(2) == 0 && !swarm.faults.contains(&Kind::Damage) {
             swarm.voters_change_ms = Some(one_of(random, &[500, 1_000, 2_000]));
             swarm.replication = if nodes == 4 { 4 } else { replication };
         }
+        swarm.kafka_clients = random.below(swarm.clients + 1);
         swarm
     }
 

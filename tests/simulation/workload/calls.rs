@@ -1,12 +1,13 @@
 //! How a call is carried out on a node: through its broker, as a front does it.
 
-use super::{Call, Outcome, Place};
+use super::{Call, Outcome, Place, Producer};
 use balsa::broker::{
-    Broker, CreateTopic, Fetch, FetchError, IdempotencyKey, Isolation, Produce, ProduceError, ProduceRecords, ReadFrom,
-    RecordSet, TopicError, TopicView,
+    Broker, CreateTopic, Direct, DirectError, Fetch, FetchError, IdempotencyKey, Isolation, Produce, ProduceError,
+    ProduceRecords, ReadFrom, RecordSet, TopicError, TopicView,
 };
-use balsa::record::{Limits, records};
+use balsa::record::{Limits, build_batch, records};
 use balsa::types::{Acks, Offset, PartitionId};
+use bytes::BytesMut;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -64,9 +65,12 @@ pub async fn carry_out(broker: Broker, call: Call, patience: Duration) -> Outcom
         },
     };
     match call {
-        Call::Produce { partition, values, value_bytes, acks_all, expected, key, .. } => {
+        Call::Produce { partition, values, value_bytes, acks_all, expected, key, producer, .. } => {
             let write = Write { partition, values, value_bytes, acks_all, expected, key };
-            produce(&broker, topic, write, deadline).await
+            match producer {
+                Some(producer) => produce_as_kafka(&broker, topic, write, producer, deadline).await,
+                None => produce(&broker, topic, write, deadline).await,
+            }
         }
         Call::Read { partition, from, linearizable, .. } => {
             read(&broker, topic, partition, ReadFrom::Offset(Offset(from)), linearizable, deadline).await
@@ -89,12 +93,50 @@ struct Write {
     key: Option<u64>,
 }
 
+impl Write {
+    fn records(&self, now_ms: i64) -> RecordSet {
+        let mut set = RecordSet::new();
+        for value in &self.values {
+            set.push(now_ms, None, Some(&value_bytes(*value, self.value_bytes)), &[]);
+        }
+        set
+    }
+}
+
+/// One batch of an idempotent producer: base offset, producer id, epoch 0, first sequence, and a new CRC.
+async fn produce_as_kafka(
+    broker: &Broker,
+    topic: Arc<TopicView>,
+    write: Write,
+    producer: Producer,
+    deadline: Instant,
+) -> Outcome {
+    let place = Place { topic: topic.id.0, partition: write.partition };
+    let mut batch = BytesMut::from(&build_batch(&[write.records(broker.now_ms())]).bytes[..]);
+    batch[43..51].copy_from_slice(&producer.id.to_be_bytes());
+    batch[51..53].copy_from_slice(&0_i16.to_be_bytes());
+    batch[53..57].copy_from_slice(&producer.sequence.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    let at = Direct { topic, partition: PartitionId(write.partition) };
+    let pending = broker.produce_direct(&at, batch.freeze(), Acks::All, deadline).await;
+    match pending.await {
+        Ok(produced) => {
+            let base_offset = produced.base_offset.map_or(0, |offset| offset.0);
+            Outcome::Produced { place, base_offset, acks_all: true, replayed: false }
+        }
+        Err(error @ DirectError::OutcomeUnknown(_)) => unknown(error),
+        // Its numbers follow on each other, and it sends each until it is answered.
+        Err(error @ (DirectError::OutOfOrderSequence(_) | DirectError::UnknownProducer(_))) => {
+            Outcome::Wrong { place, what: format!("{error}") }
+        }
+        Err(error) => refused(error),
+    }
+}
+
 async fn produce(broker: &Broker, topic: Arc<TopicView>, write: Write, deadline: Instant) -> Outcome {
     let place = Place { topic: topic.id.0, partition: write.partition };
-    let mut set = RecordSet::new();
-    for value in &write.values {
-        set.push(broker.now_ms(), None, Some(&value_bytes(*value, write.value_bytes)), &[]);
-    }
+    let set = write.records(broker.now_ms());
     let mut body_hash = [0; 16];
     body_hash[..8].copy_from_slice(&write.values[0].to_be_bytes());
     let request = Produce {

@@ -3,11 +3,13 @@
 //! Knows what it heard: the ends of partitions for compare-and-append, and where it reads next. A write with a key is
 //! sent again under its key when its outcome is not known; one without is not.
 
-use super::{Call, Event, Outcome};
+use super::{Call, Event, Outcome, Producer};
 use crate::swarm::Swarm;
 use balsa::random::Random;
 use std::collections::BTreeMap;
 
+/// The topic that is made and deleted.
+pub const COMES_AND_GOES: &str = "comes-and-goes";
 /// How often a write with a key is sent again.
 const ATTEMPTS_MAX: u32 = 4;
 
@@ -27,6 +29,8 @@ pub struct Client {
     in_doubt: bool,
     attempts: u32,
     values: u64,
+    /// The number of its next record in each partition, where it is an idempotent producer of Kafka.
+    sequences: Option<BTreeMap<(String, u32), i32>>,
     /// Makes and deletes this topic, if any.
     admin_of: Option<(String, u32)>,
     admin_exists: bool,
@@ -44,9 +48,16 @@ impl Client {
             in_doubt: false,
             attempts: 0,
             values: 0,
+            sequences: None,
             admin_of,
             admin_exists: false,
         }
+    }
+
+    /// From now on it writes as a Kafka client does. One that makes topics does not: a topic that is made anew knows no
+    /// producer.
+    pub fn speak_kafka(&mut self) {
+        self.sequences = self.admin_of.is_none().then(BTreeMap::new);
     }
 
     /// How long until the next request, in ms.
@@ -98,6 +109,12 @@ impl Client {
     }
 
     fn produce(&mut self, swarm: &Swarm, topic: String, partition: u32) -> Call {
+        if let Some(producer) = self.producer(&topic, partition) {
+            let values = self.values(1 + self.random.below(swarm.batch_records_max));
+            let value_bytes = 8 + self.random.below(swarm.value_bytes_max) as usize;
+            let (expected, key, producer) = (None, None, Some(producer));
+            return Call::Produce { topic, partition, values, value_bytes, acks_all: true, expected, key, producer };
+        }
         let count = 1 + self.random.below(swarm.batch_records_max);
         let values = self.values(count);
         let value_bytes = 8 + self.random.below(swarm.value_bytes_max) as usize;
@@ -107,7 +124,13 @@ impl Client {
         });
         let key = self.chance(swarm.keyed_percent).then(|| values[0]);
         let acks_all = !self.chance(swarm.acks_leader_percent);
-        Call::Produce { topic, partition, values, value_bytes, acks_all, expected, key }
+        Call::Produce { topic, partition, values, value_bytes, acks_all, expected, key, producer: None }
+    }
+
+    fn producer(&self, topic: &str, partition: u32) -> Option<Producer> {
+        let sequences = self.sequences.as_ref().filter(|_| topic != COMES_AND_GOES)?;
+        let sequence = sequences.get(&(topic.to_owned(), partition)).copied().unwrap_or(0);
+        Some(Producer { id: self.id as i64, sequence })
     }
 
     /// Whether an earlier attempt of the request that is on its way may have been carried out.
@@ -121,6 +144,12 @@ impl Client {
         let Some(outcome) = &event.outcome else { return };
         match outcome {
             Outcome::Produced { base_offset, .. } => {
+                let count = event.call.values().len();
+                if let (Call::Produce { producer: Some(producer), .. }, Some(sequences)) =
+                    (&event.call, &mut self.sequences)
+                {
+                    sequences.insert(at.clone(), producer.sequence + count as i32);
+                }
                 self.ends.insert(at, base_offset + event.call.values().len() as u64);
             }
             Outcome::Mismatch { end, .. } => {
@@ -146,6 +175,11 @@ impl Client {
                 self.reads_from.remove(&(topic.clone(), *partition));
             }
             Call::Produce { key: Some(_), .. } if self.attempts < ATTEMPTS_MAX => {
+                let in_doubt = self.in_doubt || matches!(outcome, Outcome::Unknown { .. });
+                self.again = Some((event.call.clone(), self.attempts + 1, in_doubt));
+            }
+            // Its numbers have no gaps.
+            Call::Produce { producer: Some(_), .. } => {
                 let in_doubt = self.in_doubt || matches!(outcome, Outcome::Unknown { .. });
                 self.again = Some((event.call.clone(), self.attempts + 1, in_doubt));
             }

@@ -12,7 +12,7 @@ fn both(op: u64, call: Call, outcome: Outcome) -> Vec<Event> {
 
 fn produce(values: &[u64], expected: Option<u64>) -> Call {
     let (topic, values) = ("topic".to_string(), values.to_vec());
-    Call::Produce { topic, partition: 0, values, value_bytes: 8, acks_all: true, expected, key: None }
+    Call::Produce { topic, partition: 0, values, value_bytes: 8, acks_all: true, expected, key: None, producer: None }
 }
 
 fn produced_at(base_offset: u64) -> Outcome {

@@ -27,6 +27,14 @@ impl fmt::Display for Place {
     }
 }
 
+/// What an idempotent producer says of a batch (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    pub id: i64,
+    /// Of the batch's first record.
+    pub sequence: i32,
+}
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -39,6 +47,8 @@ pub enum Call {
         acks_all: bool,
         expected: Option<u64>,
         key: Option<u64>,
+        /// As an idempotent producer of Kafka sends it, to the leader itself.
+        producer: Option<Producer>,
     },
     Read {
         topic: String,
