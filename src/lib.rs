@@ -3,9 +3,10 @@
 //! Floors (a module imports only from lower floors; `tests/tidy.rs` holds this):
 //!
 //! ```text
-//! 7 cli/, client/, node/      arguments; the client of the HTTP API; the composition root
-//! 6 http/, kafka/, peer/      what speaks to the outside: HTTP clients, Kafka's clients, other nodes
-//! 5 broker/            the one API that the fronts call: route, coalesce, forward
+//! 8 cli/, client/, node/      arguments; the client of the HTTP API; the composition root
+//! 7 http/, kafka/, peer/      what speaks to the outside: HTTP clients, Kafka's clients, other nodes
+//! 6 broker/            the one API that the fronts call: route, coalesce, forward
+//! 5 coordinator/       consumer groups of the partitions of groups that this node leads
 //! 4 partition/, controller/   one actor per led replica; drives the meta group
 //! 3 raft/              the only importer of openraft
 //! 2 state/             pure apply()
@@ -18,6 +19,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod coordinator;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;

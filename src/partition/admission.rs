@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long a new leader's first entry is waited for within one request.
@@ -138,8 +139,14 @@ impl Replica {
 
     /// Admits and proposes, or refuses. Back once the append has its place in the log's order; `done` hears the rest.
     pub async fn append(self: &Arc<Self>, append: Append, done: AppendDone) {
+        self.append_within(None, append, done).await;
+    }
+
+    /// As `append`; with a term, only in that one.
+    pub(super) async fn append_within(self: &Arc<Self>, only: Option<Term>, append: Append, done: AppendDone) {
         let mut ordered = self.admission.ordered.lock().await;
         let verdict = match self.ready_term(&mut ordered).await {
+            Ok(term) if only.is_some_and(|only| only != term) => Verdict::Answer(Err(self.not_leader())),
             Ok(_) => self.judge(&ordered, &append),
             Err(error) => Verdict::Answer(Err(error)),
         };
@@ -444,23 +451,35 @@ impl Replica {
     /// # Errors
     /// As for appends; repeating is safe.
     pub async fn command(&self, command: &PartitionCommand) -> Result<Applied, AppendError> {
+        self.command_within(None, command).await?.await.unwrap_or(Err(AppendError::Unknown))
+    }
+
+    /// As `command`; with a term, only in that one. Back once the command has its place in the log's order.
+    pub(super) async fn command_within(
+        &self,
+        only: Option<Term>,
+        command: &PartitionCommand,
+    ) -> Result<oneshot::Receiver<Result<Applied, AppendError>>, AppendError> {
         let term = {
             let mut ordered = self.admission.ordered.lock().await;
             self.ready_term(&mut ordered).await?
         };
+        if only.is_some_and(|only| only != term) {
+            return Err(self.not_leader());
+        }
         if let Err(error) = self.group.log.check_space() {
             return Err(AppendError::DiskFull(error.to_string()));
         }
-        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |result| {
-            let _ = sender.send(result);
+            let _ = sender.send(match result {
+                Ok((_, Reply::Partition(applied))) => Ok(applied),
+                Err(ProposeError::NotLeader(leader)) => Err(AppendError::NotLeader { leader, term }),
+                Ok(_) | Err(ProposeError::Unknown) => Err(AppendError::Unknown),
+            });
         });
         self.group.propose(term, Proposal::Command(command.encode().into()), done).await;
-        match receiver.await {
-            Ok(Ok((_, Reply::Partition(applied)))) => Ok(applied),
-            Ok(Err(ProposeError::NotLeader(leader))) => Err(AppendError::NotLeader { leader, term }),
-            _ => Err(AppendError::Unknown),
-        }
+        Ok(receiver)
     }
 
     /// This node's wall clock, which ages idempotency keys.

@@ -12,6 +12,7 @@
 //! Does not find leaders and does not forward: that is `broker`.
 
 mod admission;
+mod groups;
 mod read;
 
 pub use admission::{Append, AppendDone, AppendError, Appended};

@@ -70,6 +70,8 @@ pub struct LiveGroup {
     /// The rebalance of a group that was empty: it ends at this time, not when all have joined.
     initial_until_ms: Option<i64>,
     persisting: Option<(PersistToken, AfterPersist)>,
+    /// The newest generation could not be written: it is known here only.
+    unsaved: bool,
     last_token: u64,
     outputs: Vec<Output>,
 }
@@ -93,6 +95,7 @@ impl LiveGroup {
             rebalance_until_ms: 0,
             initial_until_ms: None,
             persisting: None,
+            unsaved: false,
             last_token: 0,
             outputs: Vec::new(),
         };
@@ -135,6 +138,12 @@ impl LiveGroup {
     /// Members, and those that were told an id and have not joined yet.
     pub fn has_members(&self) -> bool {
         !self.members.is_empty() || !self.pending.is_empty()
+    }
+
+    /// Whether nothing is known here that is not in the table too.
+    pub fn is_idle(&self) -> bool {
+        let is_empty = matches!(self.phase, Phase::Empty | Phase::Dead) && !self.has_members();
+        is_empty && self.persisting.is_none() && !self.unsaved && self.outputs.is_empty()
     }
 
     /// Members as tools show them.
@@ -351,6 +360,7 @@ impl LiveGroup {
         if self.persisting.as_ref().is_none_or(|(current, _)| *current != token) {
             return;
         }
+        self.unsaved = result.is_err();
         match (self.persisting.take().map(|(_, after)| after), result) {
             (Some(AfterPersist::Assign { generation, assignments }), result) => {
                 if self.phase == Phase::CompletingRebalance && self.generation == generation {
