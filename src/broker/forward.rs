@@ -16,6 +16,7 @@ pub const KIND_COMMAND: u16 = 41;
 pub const KIND_READ: u16 = 42;
 pub const KIND_SUMMARIES: u16 = 43;
 pub const KIND_OFFSET: u16 = 44;
+pub const KIND_GROUP: u16 = 45;
 
 /// The answer's header holds the result.
 pub const ANSWER: u16 = 0;

@@ -12,6 +12,7 @@ pub mod api;
 mod direct;
 mod endpoints;
 pub mod forward;
+pub mod groups;
 mod keyed;
 mod lane;
 mod metrics;
@@ -32,6 +33,7 @@ pub use views::summaries_here;
 
 use crate::clock::SharedClock;
 use crate::controller::Controller;
+use crate::coordinator::Coordinator;
 use crate::raft::Groups;
 use crate::random::Random;
 use crate::state::meta::Topic;
@@ -54,6 +56,8 @@ pub struct BrokerConfig {
     pub auto_create_topics: bool,
     pub default_partitions: u32,
     pub default_replication_factor: u32,
+    /// Partitions of the topic of the consumer groups, when it is made.
+    pub group_partitions: u32,
     pub partitions_per_topic_max: u32,
     /// Bytes of produce requests on this node at the same time; beyond it clients are told to wait.
     pub in_flight_bytes_max: usize,
@@ -64,6 +68,7 @@ pub struct BrokerConfig {
 /// The parts below that the broker works with.
 pub struct BrokerParts {
     pub controller: Controller,
+    pub coordinator: Coordinator,
     pub groups: Groups,
     pub router: Router,
     pub transport: Transport,

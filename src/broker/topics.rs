@@ -3,6 +3,7 @@
 
 use super::Broker;
 use super::api::{AlterTopic, CreateTopic, TopicConfig, TopicError, TopicView};
+use super::groups::is_internal;
 use crate::controller::placement::{PlacementNode, check_explicit, place};
 use crate::controller::{ChangeError, Invalid, topic_config};
 use crate::state::meta::{
@@ -45,6 +46,15 @@ fn view_of(topic: &Topic) -> TopicView {
         config: topic.config.clone(),
         effective: TopicConfig { max_message_bytes: settings.max_message_bytes },
     }
+}
+
+/// The cluster's own topics are for the cluster to make and change.
+fn check_not_internal(name: &str) -> Result<(), TopicError> {
+    if !is_internal(name) {
+        return Ok(());
+    }
+    let detail = format!("{name} belongs to the cluster, which makes it when it needs it: choose another name");
+    Err(TopicError::Invalid { field: "/name".to_string(), detail })
 }
 
 fn unknown(name: &str) -> TopicError {
@@ -168,6 +178,16 @@ impl Broker {
 
     /// Makes a topic; back once any node takes writes to every partition.
     pub async fn create_topic(&self, request: CreateTopic, deadline: Instant) -> Result<Arc<TopicView>, TopicError> {
+        check_not_internal(&request.name)?;
+        self.make_topic(request, deadline).await
+    }
+
+    /// As `create_topic`, for topics of the cluster itself too.
+    pub(super) async fn make_topic(
+        &self,
+        request: CreateTopic,
+        deadline: Instant,
+    ) -> Result<Arc<TopicView>, TopicError> {
         topic_config::check_name(&request.name)?;
         topic_config::parse(&request.config)?;
         if self.image().topic(&request.name).is_some() {

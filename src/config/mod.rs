@@ -58,6 +58,7 @@ pub struct Config {
     pub liveness: LivenessSettings,
     pub raft: RaftConfig,
     pub storage: StorageConfig,
+    pub groups: GroupsConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
 }
@@ -83,6 +84,22 @@ pub struct KafkaConfig {
     #[serde(with = "field::optional_text")]
     pub advertised: Option<String>,
     pub idle_ms: u64,
+}
+
+/// Consumer groups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupsConfig {
+    /// Of the topic that holds the groups, when it is made.
+    pub partitions: u32,
+    /// Most members of one group.
+    pub members: usize,
+    /// How long an empty group waits for further members after each one that came.
+    pub initial_rebalance_delay_ms: u64,
+    pub session_timeout_min_ms: u64,
+    pub session_timeout_max_ms: u64,
+    /// How long the offsets of a group without members are kept.
+    pub offsets_retention_ms: u64,
 }
 
 /// The listener for other nodes.
@@ -184,6 +201,7 @@ impl Default for Config {
             liveness: LivenessSettings::default(),
             raft: RaftConfig::default(),
             storage: StorageConfig::default(),
+            groups: GroupsConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
         }
@@ -193,6 +211,19 @@ impl Default for Config {
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
         HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8082)), advertised: None }
+    }
+}
+
+impl Default for GroupsConfig {
+    fn default() -> GroupsConfig {
+        GroupsConfig {
+            partitions: 16,
+            members: 5_000,
+            initial_rebalance_delay_ms: 500,
+            session_timeout_min_ms: 6_000,
+            session_timeout_max_ms: 1_800_000,
+            offsets_retention_ms: 604_800_000,
+        }
     }
 }
 

@@ -58,6 +58,10 @@ impl Config {
     }
 
     fn validate_timers(&self) -> Result<(), ConfigError> {
+        if self.groups.session_timeout_min_ms > self.groups.session_timeout_max_ms {
+            let reason = "longer than groups.session_timeout_max_ms";
+            return wrong("groups.session_timeout_min_ms", self.groups.session_timeout_min_ms, reason);
+        }
         let raft = &self.raft;
         if raft.election_timeout_min_ms < 2 * raft.heartbeat_interval_ms {
             let reason = "expected at least twice raft.heartbeat_interval_ms, or one late heartbeat is an election";

@@ -17,9 +17,9 @@ mod request;
 mod shard;
 mod sweep;
 
-pub use leases::{Ack, Grant, Granted, Turn, Turns};
+pub use leases::{Ack, Grant, Granted, LINGER_MS, Turn, Turns};
 pub use members::Commit;
-pub use offsets::{Described, GroupKind, Listed, OffsetsOf};
+pub use offsets::{Described, GroupKind, Listed, OffsetsOf, Poller};
 pub use request::{Reply, Request};
 
 use crate::clock::SharedClock;

@@ -61,6 +61,27 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether asking again, where an answer was lost, does no harm.
+    pub fn is_safe_twice(&self) -> bool {
+        match self {
+            Request::Ping
+            | Request::List
+            | Request::Describe { .. }
+            | Request::Offsets { .. }
+            | Request::Turns { .. }
+            | Request::BeginAt { .. } => true,
+            Request::Delete { .. }
+            | Request::DeleteOffsets { .. }
+            | Request::Commit { .. }
+            | Request::Grant { .. }
+            | Request::Ack { .. }
+            | Request::Renew { .. }
+            | Request::Leave { .. } => false,
+        }
+    }
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Reply {

@@ -17,6 +17,7 @@ pub use world::World;
 use crate::broker::{Broker, BrokerConfig, BrokerParts, Router};
 use crate::config::Config;
 use crate::controller::{Controller, Refused};
+use crate::coordinator::{Coordinator, CoordinatorConfig, CoordinatorParts};
 use crate::http;
 use crate::kafka;
 use crate::partition::Partitions;
@@ -58,6 +59,7 @@ pub struct Node {
     transport: Transport,
     groups: Groups,
     controller: Controller,
+    coordinator: Coordinator,
     partitions: Partitions,
     broker: Broker,
     peers: Arc<PeerServer>,
@@ -178,8 +180,17 @@ impl Node {
         groups.set_directory(Arc::new(controller.clone()));
         let partitions = Partitions::new(groups.clone(), clock.clone(), tasks.clone());
         let router = Router::new(config.node_id, partitions.clone(), transport.clone());
+        let coordinator_parts = CoordinatorParts {
+            partitions: partitions.clone(),
+            controller: controller.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: tasks.clone(),
+        };
+        let coordinator = Coordinator::new(coordinator_config(&config), coordinator_parts);
         let parts = BrokerParts {
             controller: controller.clone(),
+            coordinator: coordinator.clone(),
             groups: groups.clone(),
             router,
             transport: transport.clone(),
@@ -189,11 +200,17 @@ impl Node {
             tasks: tasks.clone(),
         };
         let broker = Broker::new(broker_config(&config), parts);
-        let peers =
-            PeerServer::new(groups.clone(), partitions.clone(), controller.clone(), transport.clone(), tasks.clone());
+        let peers = PeerServer::new(
+            groups.clone(),
+            partitions.clone(),
+            controller.clone(),
+            coordinator.clone(),
+            transport.clone(),
+            tasks.clone(),
+        );
         transport.set_admission(Arc::new(Door(controller.clone())));
         transport.set_handler(peers.clone());
-        Ok(Node { config, tasks, store, transport, groups, controller, partitions, broker, peers })
+        Ok(Node { config, tasks, store, transport, groups, controller, coordinator, partitions, broker, peers })
     }
 
     fn serve_http(&self, listener: TcpListener, tasks: &Tasks) {
@@ -277,6 +294,7 @@ impl Node {
     /// Begins what runs beside requests, once the cluster was joined.
     pub fn start_background(&self) {
         let tasks = &self.tasks;
+        tasks.spawn("group-sweep", OnPanic::StopNode, self.coordinator.clone().sweep());
         tasks.spawn("hand-back", OnPanic::StopNode, self.controller.clone().hand_back_leaderships());
         let reconciler = reconcile::Reconciler {
             controller: self.controller.clone(),
@@ -328,6 +346,19 @@ impl Node {
     }
 }
 
+fn coordinator_config(config: &Config) -> CoordinatorConfig {
+    let groups = &config.groups;
+    let mut coordinator = CoordinatorConfig {
+        retention: Duration::from_millis(groups.offsets_retention_ms),
+        ..CoordinatorConfig::default()
+    };
+    coordinator.live.initial_delay_ms = groups.initial_rebalance_delay_ms as i64;
+    coordinator.live.session_timeout_ms_min = groups.session_timeout_min_ms as i32;
+    coordinator.live.session_timeout_ms_max = groups.session_timeout_max_ms as i32;
+    coordinator.live.members_max = groups.members;
+    coordinator
+}
+
 fn broker_config(config: &Config) -> BrokerConfig {
     let memory = rustix::system::sysinfo();
     let memory_bytes = memory.totalram as u64 * u64::from(memory.mem_unit);
@@ -336,6 +367,7 @@ fn broker_config(config: &Config) -> BrokerConfig {
         auto_create_topics: config.auto_create_topics,
         default_partitions: config.default_partitions,
         default_replication_factor: config.default_replication_factor,
+        group_partitions: config.groups.partitions,
         partitions_per_topic_max: config.limits.partitions_per_topic,
         in_flight_bytes_max: config.limits.in_flight_or(memory_bytes) as usize,
         data_dir: config.data_dir.clone(),

@@ -5,8 +5,10 @@
 //!
 //! Does not know topics by name: whoever forwards has resolved them.
 
+use crate::broker::groups::{GroupAnswer, GroupHeader};
 use crate::broker::{append_here, command_here, forward, offset_here, read_here, summaries_here};
 use crate::controller::{self, Controller};
+use crate::coordinator::Coordinator;
 use crate::partition::{AppendDone, LocalRead, Partitions};
 use crate::raft::{self, Groups};
 use crate::tasks::{OnPanic, Tasks};
@@ -25,6 +27,7 @@ pub struct PeerServer {
     groups: Groups,
     partitions: Partitions,
     controller: Controller,
+    coordinator: Coordinator,
     transport: Transport,
     tasks: Tasks,
     /// Until this node may take part, it only says hello.
@@ -36,10 +39,19 @@ impl PeerServer {
         groups: Groups,
         partitions: Partitions,
         controller: Controller,
+        coordinator: Coordinator,
         transport: Transport,
         tasks: Tasks,
     ) -> Arc<PeerServer> {
-        Arc::new(PeerServer { groups, partitions, controller, transport, tasks, open: AtomicBool::new(false) })
+        Arc::new(PeerServer {
+            groups,
+            partitions,
+            controller,
+            coordinator,
+            transport,
+            tasks,
+            open: AtomicBool::new(false),
+        })
     }
 
     /// From now on this node votes, replicates and serves.
@@ -99,6 +111,15 @@ impl PeerServer {
         });
     }
 
+    fn group(&self, message: &Message, reply: ReplySender) {
+        let Ok(header) = forward::header::<GroupHeader>(message) else { return };
+        let coordinator = self.coordinator.clone();
+        self.run(async move {
+            let answer: GroupAnswer = coordinator.serve(header.at, header.request).await;
+            reply.send(forward::message(forward::ANSWER, &answer));
+        });
+    }
+
     fn offset(&self, message: &Message, reply: ReplySender) {
         let Ok(header) = forward::header::<forward::OffsetHeader>(message) else { return };
         let partitions = self.partitions.clone();
@@ -133,6 +154,7 @@ impl Handler for PeerServer {
             forward::KIND_READ => self.read(&message, reply),
             forward::KIND_SUMMARIES => self.summaries(&message, reply),
             forward::KIND_OFFSET => self.offset(&message, reply),
+            forward::KIND_GROUP => self.group(&message, reply),
             other => tracing::warn!(kind = other, %from, "a peer sent a kind of message that is not known here"),
         }
     }
