@@ -113,6 +113,11 @@ impl Broker {
         Ok(Here { coordinator: self.inner.parts.coordinator.clone(), at: target.group })
     }
 
+    /// Longest metadata that a client may commit with an offset, in bytes.
+    pub fn offset_metadata_bytes_max(&self) -> usize {
+        self.inner.parts.coordinator.config().metadata_bytes_max
+    }
+
     /// The groups that this node coordinates.
     pub async fn groups_here(&self) -> Vec<Listed> {
         let Some(topic) = self.topic(GROUP_TOPIC) else { return Vec::new() };

@@ -114,9 +114,20 @@ pub static APIS: &[Api] = &[
     api!(fetch, FetchRequest),
     api!(list_offsets, ListOffsetsRequest),
     api!(metadata, MetadataRequest),
+    api!(offset_commit, OffsetCommitRequest),
+    api!(offset_fetch, OffsetFetchRequest),
+    api!(find_coordinator, FindCoordinatorRequest, with error_code),
+    api!(join_group, JoinGroupRequest, with error_code),
+    api!(heartbeat, HeartbeatRequest, with error_code),
+    api!(leave_group, LeaveGroupRequest, with error_code),
+    api!(sync_group, SyncGroupRequest, with error_code),
+    api!(describe_groups, DescribeGroupsRequest),
+    api!(list_groups, ListGroupsRequest, with error_code),
     api!(api_versions, ApiVersionsRequest, Some(handlers::api_versions::unsupported)),
     api!(init_producer_id, InitProducerIdRequest, with error_code),
     api!(offset_for_leader_epoch, OffsetForLeaderEpochRequest),
+    api!(delete_groups, DeleteGroupsRequest),
+    api!(offset_delete, OffsetDeleteRequest, with error_code),
 ];
 
 /// Reads a request and finds who answers it.

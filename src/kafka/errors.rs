@@ -3,6 +3,7 @@
 //! What a client does next depends on the code alone: retriable ones are sent again, those about leaders make it look
 //! for the leader first, the others reach the application. So each row is chosen by what the client should do.
 
+use crate::broker::groups::GroupError;
 use crate::broker::{DirectError, TopicError};
 pub use kafka_protocol::error::ResponseError;
 
@@ -92,5 +93,30 @@ pub fn of_allocation(error: &DirectError) -> ResponseError {
     match error {
         DirectError::Internal(_) => ResponseError::UnknownServerError,
         _ => ResponseError::CoordinatorLoadInProgress,
+    }
+}
+
+/// Of a group. What may have been written, or can't be now, is asked again of whoever coordinates then.
+pub fn of_group(error: &GroupError) -> ResponseError {
+    match error {
+        GroupError::InvalidGroupId => ResponseError::InvalidGroupId,
+        GroupError::UnknownMember(_) => ResponseError::UnknownMemberId,
+        GroupError::MemberIdRequired(_) => ResponseError::MemberIdRequired,
+        GroupError::IllegalGeneration { .. } => ResponseError::IllegalGeneration,
+        GroupError::RebalanceInProgress => ResponseError::RebalanceInProgress,
+        // Members that poll over HTTP have no protocol in common with any client.
+        GroupError::InconsistentProtocol | GroupError::HasHttpMembers(_) => ResponseError::InconsistentGroupProtocol,
+        GroupError::FencedInstance(_) => ResponseError::FencedInstanceId,
+        GroupError::InvalidSessionTimeout { .. } => ResponseError::InvalidSessionTimeout,
+        GroupError::GroupFull(_) => ResponseError::GroupMaxSizeReached,
+        GroupError::NonEmptyGroup | GroupError::HasKafkaMembers(_) => ResponseError::NonEmptyGroup,
+        GroupError::UnknownGroup(_) => ResponseError::GroupIdNotFound,
+        GroupError::SubscribedToTopic(_) => ResponseError::GroupSubscribedToTopic,
+        GroupError::NotCoordinator => ResponseError::NotCoordinator,
+        GroupError::Loading(_) | GroupError::Overloaded(_) => ResponseError::CoordinatorLoadInProgress,
+        GroupError::Unavailable(_) | GroupError::StorageFailed(_) | GroupError::Unknown(_) => {
+            ResponseError::CoordinatorNotAvailable
+        }
+        GroupError::Invalid(_) | GroupError::UnknownLease | GroupError::LeaseConflict => ResponseError::InvalidRequest,
     }
 }

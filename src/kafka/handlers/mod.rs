@@ -1,29 +1,46 @@
 //! One file for each API: the versions that are served, and how. Each calls the broker and knows nothing else.
 
 pub mod api_versions;
+pub mod delete_groups;
+pub mod describe_groups;
 pub mod fetch;
 mod fetch_answer;
 mod fetch_read;
+pub mod find_coordinator;
+pub mod heartbeat;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 mod produce_old;
+pub mod sync_group;
 
 use super::context::RequestContext;
 use super::errors::{self, ResponseError};
 use crate::broker::{Direct, Isolation, TopicView};
 use crate::types::{NodeId, PartitionId, Term};
 use kafka_protocol::messages::BrokerId;
+use kafka_protocol::protocol::StrBytes;
 use std::sync::Arc;
 
 /// Partitions that one request has looked at side by side.
 const CONCURRENT_PARTITIONS: usize = 64;
 
-/// Whether a topic belongs to the cluster itself: clients see it, and can't produce to, delete or alter it.
-pub fn is_internal(topic: &str) -> bool {
-    topic == crate::state::group::GROUP_TOPIC
+pub use crate::broker::groups::is_internal;
+
+fn text(text: String) -> StrBytes {
+    StrBytes::from_string(text)
+}
+
+fn optional(text: Option<StrBytes>) -> Option<String> {
+    text.map(|text| text.to_string())
 }
 
 /// A node as Kafka numbers it.
