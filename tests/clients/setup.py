@@ -115,6 +115,19 @@ def go():
     return program
 
 
+def java():
+    """The Java client's and the console tools' suite, compiled. It is short-lived: its JVM does not optimize much."""
+    directory = Directory("java", ["java/pom.xml", "java/suite"])
+    jars, classes = os.path.join(directory.path, "jars"), os.path.join(directory.path, "classes")
+    if not directory.ready():
+        directory.begin()
+        directory.run("mvn", "-q", "-B", "-f", directory.sources[0], COPY_JARS, f"-DoutputDirectory={jars}")
+        sources = sorted(os.path.join(directory.sources[1], name) for name in os.listdir(directory.sources[1]))
+        directory.run("javac", "-d", classes, "-cp", os.path.join(jars, "*"), *sources)
+        directory.done()
+    return ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{classes}:{os.path.join(jars, '*')}", "suite.Suite"]
+
+
 def kafka_broker():
     """A directory of jars: the broker of Apache Kafka."""
     directory = Directory("kafka", ["kafka/pom.xml"])
