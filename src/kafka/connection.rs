@@ -224,9 +224,11 @@ impl Connection {
             && !self.waiting.back().is_some_and(|last| last.in_turn)
         {
             let Some(framed) = self.inbox.take()? else { return Ok(()) };
-            let bytes = framed.bytes.len();
+            let wire_bytes = framed.bytes.len();
+            let (begun, decoded_bytes) = dispatch::begin(&self.front, &self.client, framed.bytes)?;
+            let bytes = wire_bytes + decoded_bytes;
             self.waiting_bytes += bytes;
-            match dispatch::begin(&self.front, &self.client, framed.bytes)? {
+            match begun {
                 Begun::InTurn(answering) => {
                     self.waiting.push_back(Waiting { answering, in_turn: true, bytes, _permit: framed.permit });
                 }

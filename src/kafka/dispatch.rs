@@ -7,11 +7,11 @@
 //! ApiVersions always (KIP-511), for others where the answer has an error code of its own. Else its connection is closed
 //! with a reason, as there is no telling what the client would take an answer for.
 
-use super::Front;
 use super::codec::{self, Answer, Malformed, Preamble};
 use super::connection::Client;
 use super::context::{PATIENCE, RequestContext};
 use super::handlers;
+use super::{Front, prescan, schema};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -130,11 +130,11 @@ pub static APIS: &[Api] = &[
     api!(offset_delete, OffsetDeleteRequest, with error_code),
 ];
 
-/// Reads a request and finds who answers it.
+/// Reads a request and finds who answers it; gives also about how much memory it takes beside its own bytes.
 ///
 /// # Errors
 /// The bytes are no request of an API and version that is served, and no answer can say so.
-pub fn begin(front: &Arc<Front>, client: &Client, mut frame: Bytes) -> Result<Begun, Malformed> {
+pub fn begin(front: &Arc<Front>, client: &Client, mut frame: Bytes) -> Result<(Begun, usize), Malformed> {
     let Preamble { api_key, version, correlation_id } = Preamble::read(&mut frame)?;
     let Some(api) = APIS.iter().find(|api| api.key == api_key) else {
         return Err(Malformed(format!("the client asks for API {api_key} (version {version}), which is not served")));
@@ -156,8 +156,12 @@ pub fn begin(front: &Arc<Front>, client: &Client, mut frame: Bytes) -> Result<Be
         let answer = refused.and_then(|unsupported| unsupported(&ctx)).map_err(|reason| {
             named(Malformed(format!("versions {} to {} are served, and {reason}", api.min, api.max)))
         })?;
-        return Ok(Begun::InTurn(std::future::ready(Ok(answer)).boxed()));
+        return Ok((Begun::InTurn(std::future::ready(Ok(answer)).boxed()), 0));
     }
-    ctx.client_id = codec::client_id(&mut frame, (api.header)(version) >= 2).map_err(named)?;
-    (api.begin)(ctx, frame).map_err(named)
+    let flexible = (api.header)(version) >= 2;
+    ctx.client_id = codec::client_id(&mut frame, flexible).map_err(named)?;
+    let fields = schema::of(api_key).expect("every API that is served has a layout");
+    let measured = prescan::measure(fields, version, flexible, &frame).map_err(named)?;
+    let begun = (api.begin)(ctx, frame).map_err(named)?;
+    Ok((begun, measured.decoded_bytes))
 }

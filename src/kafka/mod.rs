@@ -16,6 +16,8 @@ pub mod errors;
 pub mod handlers;
 mod inbox;
 mod outgoing;
+pub mod prescan;
+pub mod schema;
 
 pub mod server;
 pub mod sessions;

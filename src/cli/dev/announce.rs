@@ -74,8 +74,8 @@ impl Announcer {
         let home = self.home.display();
         let mut text = format!("balsa {version}: {count} ready after {seconds:.2} s. Data in {home} ({kept}).\n\n");
         for RunningNode { plan, pid, .. } in nodes {
-            let (id, http, peer) = (plan.node_id, plan.http, plan.peer);
-            text += &format!("  node {id}   http://{http}   peer {peer}   process {pid}\n");
+            let (id, http, kafka, peer) = (plan.node_id, plan.http, plan.kafka, plan.peer);
+            text += &format!("  node {id}   http://{http}   kafka {kafka}   peer {peer}   process {pid}\n");
         }
         let write_to = nodes[0].plan.http;
         let read_from = nodes[nodes.len() - 1].plan.http;
