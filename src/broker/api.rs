@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
+pub use crate::controller::topic_config::{SettingKind, TimestampType, TopicSettings as TopicConfig};
 pub use crate::partition::ReadFrom;
 pub use crate::record::RecordSet;
 pub use crate::storage::StoredBatches;
@@ -169,11 +170,16 @@ pub struct TopicView {
     pub effective: TopicConfig,
 }
 
-/// The topic settings that this version obeys, parsed.
+/// A setting as administrators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicConfig {
-    /// `max.message.bytes`: largest record.
-    pub max_message_bytes: u32,
+pub struct SettingView {
+    pub name: &'static str,
+    pub value: String,
+    /// It was not set.
+    pub is_default: bool,
+    pub default: Option<String>,
+    pub kind: SettingKind,
+    pub doc: &'static str,
 }
 
 /// What `describe` says of one partition beyond the catalog.
@@ -206,6 +212,8 @@ pub struct CreateTopic {
 #[derive(Clone, Debug, Default)]
 pub struct AlterTopic {
     pub partitions: Option<u32>,
+    /// Replicas of the partitions that are added.
+    pub assignments: Option<Vec<Vec<NodeId>>>,
     pub config: BTreeMap<String, Option<String>>,
 }
 

@@ -17,6 +17,10 @@ pub const KIND_READ: u16 = 42;
 pub const KIND_SUMMARIES: u16 = 43;
 pub const KIND_OFFSET: u16 = 44;
 pub const KIND_GROUP: u16 = 45;
+/// Asks a leader to hand over a group; the answer is an [`super::Elected`].
+pub const KIND_TRANSFER: u16 = 46;
+/// Asks the meta group's leader what it knows of the voters.
+pub const KIND_QUORUM: u16 = 47;
 
 /// The answer's header holds the result.
 pub const ANSWER: u16 = 0;

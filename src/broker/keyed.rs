@@ -7,6 +7,7 @@ use super::Broker;
 use super::api::{IdempotencyKey, Produce, ProduceError, ProduceRecords, Produced, TopicView};
 use super::lane::describe;
 use super::route::{Attempt, Target};
+use super::settings;
 use crate::partition::{Append, AppendError, Appended};
 use crate::record::build_batch;
 use crate::state::partition::{Applied, Identity, KeyHash, PartitionCommand};
@@ -54,14 +55,19 @@ impl Broker {
     pub(super) async fn produce_keyed(&self, request: Produce, target: Target) -> Result<Produced, ProduceError> {
         let random = &self.inner.parts.random;
         let name = format!("partition {} of topic {}", request.partition, request.topic.name);
-        let (bytes, record_count, timestamp_ms_max, default_timestamp_ms) = match request.records {
+        let default_timestamp_ms = match &request.records {
+            ProduceRecords::Set(set) if set.is_empty() => 0,
+            ProduceRecords::Set(set) => set.timestamp_ms(0),
+            ProduceRecords::Batches { timestamp_ms_max, .. } => *timestamp_ms_max,
+        };
+        let records = settings::shaped(&request.topic.effective, request.records, self.now_ms())?;
+        let (bytes, record_count, timestamp_ms_max) = match records {
             ProduceRecords::Set(set) => {
-                let first = if set.is_empty() { 0 } else { set.timestamp_ms(0) };
                 let built = build_batch(&[set]);
-                (built.bytes, built.record_count, built.timestamp_ms_max, first)
+                (built.bytes, built.record_count, built.timestamp_ms_max)
             }
             ProduceRecords::Batches { bytes, record_count, timestamp_ms_max } => {
-                (bytes, record_count, timestamp_ms_max, timestamp_ms_max)
+                (bytes, record_count, timestamp_ms_max)
             }
         };
         let identity = match &request.idempotency {

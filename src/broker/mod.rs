@@ -8,6 +8,7 @@
 //!
 //! Does not know HTTP or Kafka: no status, no error code, no JSON.
 
+mod admin;
 pub mod api;
 mod direct;
 mod endpoints;
@@ -18,13 +19,15 @@ mod lane;
 mod metrics;
 mod reads;
 mod route;
+mod settings;
 mod topics;
 mod views;
 
+pub use admin::{DataDirView, Elected, QuorumView, ReplicaView, quorum_here, transfer_here};
 pub use api::*;
 pub use direct::{
     Direct, DirectError, DirectFollower, DirectOffset, DirectProduced, DirectRead, LeaderView, OffsetQuery,
-    PendingProduce,
+    PendingProduce, ProducerView,
 };
 pub use endpoints::NodeEndpoint;
 pub use metrics::Metrics;
@@ -162,6 +165,10 @@ impl Broker {
 
     async fn produce_within(&self, request: Produce, bytes: usize) -> Result<Produced, ProduceError> {
         let target = self.target(&request.topic, request.partition)?;
+        let settings = &request.topic.effective;
+        if let Err(reason) = self.check_in_sync(settings, &target, request.acks) {
+            return Err(ProduceError::Unavailable { reason, retry_after_ms: 1000 });
+        }
         let before = self.inner.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
         let _in_flight = InFlight { bytes, counter: &self.inner.in_flight_bytes };
         if before + bytes > self.inner.config.in_flight_bytes_max {
@@ -176,6 +183,7 @@ impl Broker {
         };
         let (reply, answer) = oneshot::channel();
         let Produce { topic, partition, records, acks, deadline, .. } = request;
+        let records = settings::shaped(&topic.effective, records, self.now_ms())?;
         let lane_request = LaneRequest { records, acks, deadline, reply };
         self.submit(&target, lane_request, || format!("partition {partition} of topic {}", topic.name))?;
         let produced = |base_offset| Produced { base_offset, replayed: false, default_timestamp_ms };

@@ -2,14 +2,14 @@
 //! a change shows everywhere.
 
 use super::Broker;
-use super::api::{AlterTopic, CreateTopic, TopicConfig, TopicError, TopicView};
+use super::api::{AlterTopic, CreateTopic, TopicError, TopicView};
 use super::groups::is_internal;
 use crate::controller::placement::{PlacementNode, check_explicit, place};
 use crate::controller::{ChangeError, Invalid, topic_config};
 use crate::state::meta::{
     AddPartitions, Assignments, MetaChange, MetaError, MetaImage, MetaOutcome, MetaResponse, Topic,
 };
-use crate::types::{LogIndex, TopicId};
+use crate::types::{LogIndex, NodeId, TopicId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,7 +36,6 @@ impl From<ChangeError> for TopicError {
 }
 
 fn view_of(topic: &Topic) -> TopicView {
-    let settings = topic_config::in_force(&topic.config);
     TopicView {
         name: topic.name.to_string(),
         id: topic.id,
@@ -44,7 +43,7 @@ fn view_of(topic: &Topic) -> TopicView {
         partitions_at_create: topic.partitions_at_create,
         assignments: topic.assignments.to_lists(),
         config: topic.config.clone(),
-        effective: TopicConfig { max_message_bytes: settings.max_message_bytes },
+        effective: topic_config::in_force(&topic.config),
     }
 }
 
@@ -157,7 +156,7 @@ impl Broker {
         image.nodes().map(node).collect()
     }
 
-    fn assignments_for(&self, request: &CreateTopic) -> Result<Assignments, TopicError> {
+    pub(super) fn assignments_for(&self, request: &CreateTopic) -> Result<Assignments, TopicError> {
         let config = &self.inner.config;
         let nodes = self.placement_nodes();
         let assignments = match &request.assignments {
@@ -233,7 +232,7 @@ impl Broker {
         let image = self.image();
         let known = image.topic_by_id(topic.id).ok_or_else(|| unknown(name))?;
         let add = match request.partitions {
-            Some(wanted) => self.partitions_to_add(known, wanted)?,
+            Some(wanted) => self.partitions_to_add(known, wanted, request.assignments.as_deref())?,
             None => None,
         };
         if add.is_none() && request.config.is_empty() {
@@ -245,7 +244,27 @@ impl Broker {
         self.image().topic_by_id(topic.id).map(|topic| self.view(topic)).ok_or_else(|| unknown(name))
     }
 
-    fn partitions_to_add(&self, topic: &Topic, wanted: u32) -> Result<Option<AddPartitions>, TopicError> {
+    /// Checks an addition of partitions without making it.
+    ///
+    /// # Errors
+    /// As for making it.
+    pub fn check_new_partitions(
+        &self,
+        topic: &TopicView,
+        wanted: u32,
+        explicit: Option<&[Vec<NodeId>]>,
+    ) -> Result<(), TopicError> {
+        let image = self.image();
+        let known = image.topic_by_id(topic.id).ok_or_else(|| unknown(&topic.name))?;
+        self.partitions_to_add(known, wanted, explicit).map(drop)
+    }
+
+    fn partitions_to_add(
+        &self,
+        topic: &Topic,
+        wanted: u32,
+        explicit: Option<&[Vec<NodeId>]>,
+    ) -> Result<Option<AddPartitions>, TopicError> {
         let field = "/partitions".to_string();
         let has = topic.partitions();
         if wanted < has {
@@ -264,7 +283,11 @@ impl Broker {
         if wanted == has {
             return Ok(None);
         }
-        let assignments = place(&self.placement_nodes(), wanted - has, topic.assignments.replication_factor())?;
+        let (nodes, added, factor) = (self.placement_nodes(), wanted - has, topic.assignments.replication_factor());
+        let assignments = match explicit {
+            Some(lists) => check_explicit(&nodes, lists, Some(added), Some(factor))?,
+            None => place(&nodes, added, factor)?,
+        };
         Ok(Some(AddPartitions { expected_partitions: has, assignments }))
     }
 

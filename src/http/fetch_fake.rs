@@ -165,7 +165,7 @@ fn topic_view(partitions: u32) -> Arc<TopicView> {
         partitions_at_create: partitions,
         assignments: vec![vec![NodeId(1)]; partitions as usize],
         config: BTreeMap::new(),
-        effective: TopicConfig { max_message_bytes: 1 << 20 },
+        effective: TopicConfig { max_message_bytes: 1 << 20, ..TopicConfig::default() },
     })
 }
 

@@ -181,7 +181,7 @@ mod tests {
             partitions_at_create: partitions as u32,
             assignments: vec![vec![NodeId(1)]; partitions],
             config: Default::default(),
-            effective: TopicConfig { max_message_bytes: 100 },
+            effective: TopicConfig { max_message_bytes: 100, ..TopicConfig::default() },
         };
         Spread {
             topic: Arc::new(topic),

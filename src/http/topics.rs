@@ -256,7 +256,8 @@ fn alter_request(body: &[u8]) -> Result<AlterTopic, Problem> {
     if fields.is_empty() {
         return Err(bad_field("", "there is nothing to change; give \"partitions\" or \"config\"".to_owned()));
     }
-    Ok(AlterTopic { partitions: ranged(&fields, "partitions", PARTITIONS_MAX)?, config: config(&fields)? })
+    let partitions = ranged(&fields, "partitions", PARTITIONS_MAX)?;
+    Ok(AlterTopic { partitions, assignments: None, config: config(&fields)? })
 }
 
 fn ranged(fields: &Fields<'_>, name: &str, max: u32) -> Result<Option<u32>, Problem> {

@@ -6,13 +6,16 @@
 //! Does not know topics by name: whoever forwards has resolved them.
 
 use crate::broker::groups::{GroupAnswer, GroupHeader};
-use crate::broker::{append_here, command_here, forward, offset_here, read_here, summaries_here};
+use crate::broker::{
+    append_here, command_here, forward, offset_here, quorum_here, read_here, summaries_here, transfer_here,
+};
 use crate::controller::{self, Controller};
 use crate::coordinator::Coordinator;
 use crate::partition::{AppendDone, LocalRead, Partitions};
 use crate::raft::{self, Groups};
 use crate::tasks::{OnPanic, Tasks};
 use crate::transport::{Handler, Incoming, Message, ReplySender, Transport};
+use crate::types::{GroupId, NodeId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -128,6 +131,15 @@ impl PeerServer {
             reply.send(forward::message(forward::ANSWER, &answer));
         });
     }
+
+    fn transfer(&self, message: &Message, reply: ReplySender) {
+        let Ok((group, to)) = forward::header::<(GroupId, NodeId)>(message) else { return };
+        let partitions = self.partitions.clone();
+        self.run(async move {
+            let answer = transfer_here(&partitions, group, to).await;
+            reply.send(forward::message(forward::ANSWER, &answer));
+        });
+    }
 }
 
 impl Handler for PeerServer {
@@ -155,6 +167,8 @@ impl Handler for PeerServer {
             forward::KIND_SUMMARIES => self.summaries(&message, reply),
             forward::KIND_OFFSET => self.offset(&message, reply),
             forward::KIND_GROUP => self.group(&message, reply),
+            forward::KIND_TRANSFER => self.transfer(&message, reply),
+            forward::KIND_QUORUM => reply.send(forward::message(forward::ANSWER, &quorum_here(&self.groups))),
             other => tracing::warn!(kind = other, %from, "a peer sent a kind of message that is not known here"),
         }
     }

@@ -11,7 +11,7 @@
 //! Not checked: the order of a producer's sequence numbers, which needs state.
 
 use super::check::{NO_TIMESTAMP, Timestamps, check_counts, check_records, too_large};
-use super::compression::{Codec, inflate};
+use super::compression::{Codec, compress, inflate};
 use super::header::{
     BatchHeader, CODEC_MASK, CONTROL, HEADER_LEN, LOG_APPEND_TIME, TRANSACTIONAL, check_crc, parse_whole, seal,
 };
@@ -23,6 +23,18 @@ use bytes::Bytes;
 pub struct ClientRules {
     /// `batch_bytes_max` is of a batch of several records; one record is measured by itself, as everywhere.
     pub limits: Limits,
+    pub timestamps: TimestampRule,
+    /// How batches are stored; `None` as they come.
+    pub compression: Option<Codec>,
+}
+
+/// What timestamps records may have, or get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampRule {
+    /// Their producer's, within these bounds. A record without timestamp (-1) keeps having none.
+    Create { oldest_ms: i64, newest_ms: i64 },
+    /// The time of their append.
+    Append { now_ms: i64 },
 }
 
 /// By which producer a batch was sent, and the number of its first record (KIP-98).
@@ -94,36 +106,68 @@ pub fn take_client_batch(bytes: Bytes, rules: &ClientRules) -> Result<ClientBatc
     }
     check_crc(&header, &bytes)?;
     let producer = check_header(&header)?;
-    let timestamps = timestamps_of(&header, &bytes[HEADER_LEN..], limits)?;
-    if timestamps.oldest < NO_TIMESTAMP {
-        let text = format!("a record's timestamp is {}, before 1970", timestamps.oldest);
-        return Err(ClientBatchError::InvalidTimestamp(text));
-    }
-    let attributes = header.attributes & !LOG_APPEND_TIME;
-    let stored = BatchHeader { attributes, timestamp_ms_max: timestamps.newest, ..header };
-    Ok(ClientBatch {
-        bytes: if stored == header { bytes } else { with_header(&bytes, stored) },
-        record_count: header.record_count as u32,
-        timestamp_ms_max: timestamps.newest,
-        producer,
-    })
-}
-
-fn timestamps_of(header: &BatchHeader, stored: &[u8], limits: &Limits) -> Result<Timestamps, ClientBatchError> {
     let codec = Codec::of(header.attributes)
         .map_err(|error| ClientBatchError::UnsupportedCompression(BatchError::to_string(&error)))?;
-    let checked = match codec {
-        Codec::None => check_records(header, stored, limits.record_bytes_max),
-        codec => {
-            let records = inflate(codec, stored, limits.inflated_bytes_max)?;
-            check_records(header, &records, limits.record_bytes_max)
-        }
+    let stored = &bytes[HEADER_LEN..];
+    let inflated = match codec {
+        Codec::None => None,
+        codec => Some(inflate(codec, stored, limits.inflated_bytes_max).map_err(of_records)?),
     };
-    // The bytes came whole, so damage in the records is their sender's: it would send the same again.
-    checked.map_err(|error| match error {
+    let records = inflated.as_deref().unwrap_or(stored);
+    let found = check_records(&header, records, limits.record_bytes_max).map_err(of_records)?;
+    let timestamp_ms_max = judge_timestamps(found, rules.timestamps)?;
+    let is_append_time = matches!(rules.timestamps, TimestampRule::Append { .. });
+    let kind = if is_append_time { LOG_APPEND_TIME } else { 0 };
+    let wanted = rules.compression.unwrap_or(codec);
+    let attributes = wanted.bits() | kind;
+    let mut kept = BatchHeader { attributes, timestamp_ms_max, ..header };
+    let bytes = if wanted != codec {
+        let recoded = compress(wanted, records);
+        kept.total_len = HEADER_LEN + recoded.len();
+        if header.record_count > 1 && kept.total_len > limits.batch_bytes_max {
+            let what = "a record batch, compressed as its topic asks,";
+            return Err(too_large(what, kept.total_len, limits.batch_bytes_max).into());
+        }
+        with_header(kept, &recoded)
+    } else if kept == header {
+        bytes
+    } else {
+        with_header(kept, stored)
+    };
+    Ok(ClientBatch { bytes, record_count: header.record_count as u32, timestamp_ms_max, producer })
+}
+
+/// The bytes came whole, so damage in the records is their sender's: it would send the same again.
+fn of_records(error: BatchError) -> ClientBatchError {
+    match error {
         BatchError::Corrupt(text) => ClientBatchError::InvalidRecord(text),
         other => other.into(),
-    })
+    }
+}
+
+/// The newest timestamp that the batch will have.
+fn judge_timestamps(found: Timestamps, rule: TimestampRule) -> Result<i64, ClientBatchError> {
+    let invalid = |text: String| Err(ClientBatchError::InvalidTimestamp(text));
+    if found.oldest < NO_TIMESTAMP {
+        return invalid(format!("a record's timestamp is {}, before 1970", found.oldest));
+    }
+    match rule {
+        TimestampRule::Append { now_ms } => return Ok(now_ms),
+        TimestampRule::Create { oldest_ms, .. } if found.oldest != NO_TIMESTAMP && found.oldest < oldest_ms => {
+            return invalid(format!(
+                "a record's timestamp is {}; message.timestamp.before.max.ms allows {oldest_ms} at the least now",
+                found.oldest
+            ));
+        }
+        TimestampRule::Create { newest_ms, .. } if found.newest > newest_ms => {
+            return invalid(format!(
+                "a record's timestamp is {}; message.timestamp.after.max.ms allows {newest_ms} at the most now",
+                found.newest
+            ));
+        }
+        TimestampRule::Create { .. } => {}
+    }
+    Ok(found.newest)
 }
 
 fn check_header(header: &BatchHeader) -> Result<Option<ProducerStamp>, ClientBatchError> {
@@ -157,13 +201,38 @@ fn check_header(header: &BatchHeader) -> Result<Option<ProducerStamp>, ClientBat
     }))
 }
 
-/// A copy of the batch under another header, with its CRC made anew.
-fn with_header(batch: &[u8], header: BatchHeader) -> Bytes {
-    let mut copy = Vec::with_capacity(batch.len());
-    copy.extend_from_slice(&header.to_bytes());
-    copy.extend_from_slice(&batch[HEADER_LEN..]);
-    seal(&mut copy);
-    copy.into()
+/// A batch of a header and its records as they are stored, with its CRC made anew.
+fn with_header(header: BatchHeader, records: &[u8]) -> Bytes {
+    let mut batch = Vec::with_capacity(header.total_len);
+    batch.extend_from_slice(&header.to_bytes());
+    batch.extend_from_slice(records);
+    seal(&mut batch);
+    batch.into()
+}
+
+/// Puts a batch that was made here into the shape that its topic asks for. Nothing is checked: it was made from records
+/// that were.
+///
+/// # Errors
+/// The bytes are no batch.
+pub fn recode(batch: Bytes, compression: Option<Codec>, append_time_ms: Option<i64>) -> Result<Bytes, BatchError> {
+    let header = parse_whole(&batch)?;
+    let codec = Codec::of(header.attributes)?;
+    let wanted = compression.unwrap_or(codec);
+    let kind = if append_time_ms.is_some() { LOG_APPEND_TIME } else { header.attributes & LOG_APPEND_TIME };
+    let attributes = header.attributes & !(CODEC_MASK | LOG_APPEND_TIME) | wanted.bits() | kind;
+    let timestamp_ms_max = append_time_ms.unwrap_or(header.timestamp_ms_max);
+    let mut kept = BatchHeader { attributes, timestamp_ms_max, ..header };
+    if kept == header {
+        return Ok(batch);
+    }
+    let stored = &batch[HEADER_LEN..header.total_len];
+    if wanted == codec {
+        return Ok(with_header(kept, stored));
+    }
+    let recoded = compress(wanted, &inflate(codec, stored, usize::MAX - 1)?);
+    kept.total_len = HEADER_LEN + recoded.len();
+    Ok(with_header(kept, &recoded))
 }
 
 #[cfg(test)]
@@ -171,8 +240,11 @@ mod tests {
     use super::super::{RecordSet, build_batch};
     use super::*;
 
-    const RULES: ClientRules =
-        ClientRules { limits: Limits { record_bytes_max: 1000, batch_bytes_max: 2000, inflated_bytes_max: 100_000 } };
+    const RULES: ClientRules = ClientRules {
+        limits: Limits { record_bytes_max: 1000, batch_bytes_max: 2000, inflated_bytes_max: 100_000 },
+        timestamps: TimestampRule::Create { oldest_ms: 0, newest_ms: 1_000_000 },
+        compression: None,
+    };
 
     fn batch(timestamps: &[i64]) -> Bytes {
         let mut set = RecordSet::new();
@@ -185,7 +257,7 @@ mod tests {
     fn changed(batch: &Bytes, change: impl FnOnce(&mut BatchHeader)) -> Bytes {
         let mut header = parse_whole(batch).unwrap();
         change(&mut header);
-        with_header(batch, header)
+        with_header(header, &batch[HEADER_LEN..])
     }
 
     fn take(bytes: &Bytes) -> Result<ClientBatch, ClientBatchError> {
@@ -241,6 +313,41 @@ mod tests {
         assert!(matches!(change(|header| header.record_count = 0), ClientBatchError::InvalidRecord(_)));
         assert!(matches!(change(|header| header.record_count = 3), ClientBatchError::InvalidRecord(_)));
         assert!(matches!(change(|header| header.base_timestamp_ms = -50), ClientBatchError::InvalidTimestamp(_)));
+    }
+
+    #[test]
+    fn a_topic_may_ask_for_append_time() {
+        let rules = ClientRules { timestamps: TimestampRule::Append { now_ms: 777 }, ..RULES };
+        let taken = take_client_batch(batch(&[5, 9, -1]), &rules).unwrap();
+        assert_eq!(taken.timestamp_ms_max, 777);
+        let read: Vec<_> = super::super::records(taken.bytes, &RULES.limits).map(|record| record.unwrap()).collect();
+        assert!(read.len() == 3 && read.iter().all(|record| record.timestamp_ms == 777));
+    }
+
+    #[test]
+    fn timestamps_have_bounds() {
+        let rules = ClientRules { timestamps: TimestampRule::Create { oldest_ms: 100, newest_ms: 200 }, ..RULES };
+        let take = |timestamps: &[i64]| take_client_batch(batch(timestamps), &rules);
+        assert!(take(&[100, 200, -1]).is_ok());
+        assert!(matches!(take(&[150, 99]), Err(ClientBatchError::InvalidTimestamp(_))));
+        assert!(matches!(take(&[150, 201]), Err(ClientBatchError::InvalidTimestamp(_))));
+    }
+
+    #[test]
+    fn a_topic_may_ask_for_a_codec() {
+        let sent = batch(&[5; 40]);
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let rules = ClientRules { compression: Some(codec), ..RULES };
+            let taken = take_client_batch(sent.clone(), &rules).unwrap();
+            assert_eq!(parse_whole(&taken.bytes).unwrap().attributes, codec.bits());
+            assert!(taken.bytes.len() < sent.len());
+            assert_eq!(take_client_batch(taken.bytes.clone(), &rules).unwrap().bytes.as_ptr(), taken.bytes.as_ptr());
+            let plain = ClientRules { compression: Some(Codec::None), ..RULES };
+            assert_eq!(take_client_batch(taken.bytes.clone(), &plain).unwrap().bytes, sent, "{codec:?} and back");
+            assert_eq!(recode(sent.clone(), Some(codec), None), Ok(taken.bytes));
+        }
+        let bytes = changed(&sent, |header| header.attributes = Codec::Zstd.bits());
+        assert!(matches!(take(&bytes), Err(ClientBatchError::InvalidRecord(_))), "readers could not open it");
     }
 
     #[test]

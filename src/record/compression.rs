@@ -1,14 +1,15 @@
-//! Inflating the records of a compressed batch, within a bound.
+//! Inflating the records of a compressed batch, within a bound; and compressing them, where a topic asks for that.
 //!
 //! The output grows as bytes come out and stops at the bound; what a stream declares about its size is never trusted
-//! with a buffer. Nothing here compresses: what producers compressed is kept as it is.
+//! with a buffer. What a producer compressed is kept as it is, unless its topic names another codec.
 
 use super::BatchError;
 use super::header::CODEC_MASK;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
+/// How the records of a batch are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
+pub enum Codec {
     None,
     Gzip,
     Snappy,
@@ -28,6 +29,31 @@ impl Codec {
             other => Err(BatchError::Unsupported(format!(
                 "compression codec {other} is unknown; there are none 0, gzip 1, snappy 2, lz4 3 and zstd 4"
             ))),
+        }
+    }
+
+    /// What a value of the setting `compression.type` asks for: `Some(None)` for batches as they come; `None` for a value
+    /// that there is not.
+    pub fn of_setting(value: &str) -> Option<Option<Codec>> {
+        Some(match value {
+            "producer" => None,
+            "uncompressed" => Some(Codec::None),
+            "gzip" => Some(Codec::Gzip),
+            "snappy" => Some(Codec::Snappy),
+            "lz4" => Some(Codec::Lz4),
+            "zstd" => Some(Codec::Zstd),
+            _ => return None,
+        })
+    }
+
+    /// The bits of the attributes that name it.
+    pub(super) fn bits(self) -> i16 {
+        match self {
+            Codec::None => 0,
+            Codec::Gzip => 1,
+            Codec::Snappy => 2,
+            Codec::Lz4 => 3,
+            Codec::Zstd => 4,
         }
     }
 
@@ -72,6 +98,42 @@ pub(super) fn inflate(codec: Codec, input: &[u8], bytes_max: usize) -> Result<Ve
         return Err(BatchError::TooLarge { what: "a record batch inflated", size, limit: bytes_max as u64 });
     }
     Ok(inflated)
+}
+
+/// Bytes that one block of framed snappy holds, as Kafka's Java client writes them.
+const XERIAL_BLOCK_LEN: usize = 32 << 10;
+
+/// Compresses `input` with the codec's usual level, in the form that all of Kafka's clients read.
+pub(super) fn compress(codec: Codec, input: &[u8]) -> Vec<u8> {
+    let written = match codec {
+        Codec::None => Ok(input.to_vec()),
+        Codec::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            encoder.write_all(input).and_then(|()| encoder.finish())
+        }
+        Codec::Snappy => compress_snappy(input),
+        Codec::Lz4 => {
+            // Java's reader takes independent blocks only.
+            let frame = lz4_flex::frame::FrameInfo::new().block_mode(lz4_flex::frame::BlockMode::Independent);
+            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(frame, Vec::new());
+            encoder.write_all(input).and_then(|()| encoder.finish().map_err(io::Error::other))
+        }
+        Codec::Zstd => zstd::bulk::compress(input, zstd::DEFAULT_COMPRESSION_LEVEL),
+    };
+    written.expect("memory takes all that is written")
+}
+
+fn compress_snappy(input: &[u8]) -> io::Result<Vec<u8>> {
+    let mut framed = XERIAL_MAGIC.to_vec();
+    // The version, and the lowest one that can read it.
+    framed.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1]);
+    let mut encoder = snap::raw::Encoder::new();
+    for block in input.chunks(XERIAL_BLOCK_LEN) {
+        let compressed = encoder.compress_vec(block)?;
+        framed.extend_from_slice(&(compressed.len() as u32).to_be_bytes());
+        framed.extend_from_slice(&compressed);
+    }
+    Ok(framed)
 }
 
 /// Reads to the end or to one byte more than `bytes_max`, by which the caller sees that the bound was met.
@@ -139,4 +201,20 @@ fn append_snappy_block(inflated: &mut Vec<u8>, block: &[u8], bytes_max: usize) -
 
 fn damaged(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_compressed_inflates(input in proptest::collection::vec(proptest::num::u8::ANY, 0..5000), times in 1_usize..40) {
+            let input = input.repeat(times);
+            for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+                let compressed = compress(codec, &input);
+                proptest::prop_assert_eq!(inflate(codec, &compressed, input.len()).unwrap(), input.clone());
+            }
+        }
+    }
 }

@@ -5,8 +5,7 @@
 //! gathered in `RecordSet`s, which `build_batch` turns into a batch.
 //!
 //! Invariants: no bytes make anything here panic; nothing is allocated by a length that bytes declare; nothing
-//! inflates beyond its bound. This module knows no offsets but those within a batch, no producer state, and never
-//! compresses.
+//! inflates beyond its bound. This module knows no offsets but those within a batch, and no producer state.
 
 mod build;
 mod check;
@@ -22,7 +21,8 @@ mod walk;
 
 pub use build::{BuiltBatch, RecordSet, build_batch};
 pub use check::{BatchInfo, check_batches};
-pub use client::{ClientBatch, ClientBatchError, ClientRules, ProducerStamp, take_client_batch};
+pub use client::{ClientBatch, ClientBatchError, ClientRules, ProducerStamp, TimestampRule, recode, take_client_batch};
+pub use compression::Codec as Compression;
 pub use header::{BatchHeader, HEADER_LEN, is_compressed, parse_header, stamp};
 pub use iterate::{Record, Records, records};
 pub use partitioner::partition_for_key;

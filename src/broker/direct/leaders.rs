@@ -84,7 +84,7 @@ impl Broker {
     }
 
     /// Replicas in sync of a partition that this node leads.
-    fn in_sync_here(&self, target: &super::Target) -> Option<Vec<NodeId>> {
+    pub(in crate::broker) fn in_sync_here(&self, target: &super::Target) -> Option<Vec<NodeId>> {
         let parts = &self.inner.parts;
         let replica = parts.router.partitions().get(target.group)?;
         replica.summary(&parts.groups.alive()).ok().map(|summary| summary.in_sync)

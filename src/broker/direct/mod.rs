@@ -14,6 +14,7 @@ mod produce;
 mod read;
 mod trim;
 
+pub use crate::state::partition::ProducerView;
 pub use error::DirectError;
 pub use leaders::LeaderView;
 pub use produce::{DirectProduced, PendingProduce};
@@ -52,7 +53,7 @@ impl From<Missing> for DirectError {
 }
 
 impl Broker {
-    fn direct_target(&self, at: &Direct) -> Result<Target, DirectError> {
+    pub(super) fn direct_target(&self, at: &Direct) -> Result<Target, DirectError> {
         Ok(self.target(&at.topic, at.partition)?)
     }
 
@@ -84,6 +85,15 @@ impl Broker {
             return Ok(Place::Unborn);
         }
         self.open_replica(target).await.map(Place::Replica)
+    }
+
+    /// The replica of this node where it leads, or would lead; `None` for a partition that was never written.
+    pub(super) async fn direct_replica(&self, at: &Direct) -> Result<Option<Arc<Replica>>, DirectError> {
+        let target = self.direct_target(at)?;
+        match self.direct_place(&target).await? {
+            Place::Replica(replica) => Ok(Some(replica)),
+            Place::Unborn => self.check_unborn(&target, true).await.map(|()| None),
+        }
     }
 
     /// Opens the replica (it may be born by that) and waits a moment for an election where nobody leads.

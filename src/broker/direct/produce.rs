@@ -3,7 +3,7 @@
 use super::super::{Broker, InFlight};
 use super::{Direct, DirectError, Place};
 use crate::partition::{Append, AppendDone, AppendError, Appended, Replica};
-use crate::record::{ClientBatch, ClientRules, Limits, ProducerStamp, take_client_batch};
+use crate::record::{ClientBatch, ProducerStamp, TimestampRule, is_compressed, take_client_batch};
 use crate::state::partition::Identity;
 use crate::types::{Acks, Offset};
 use bytes::Bytes;
@@ -17,8 +17,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// What one batch may inflate to; readers open no more.
-const INFLATED_BYTES_MAX: usize = 64 << 20;
 /// Compressed batches from this size on are checked beside the tasks of other connections: small ones are faster
 /// checked than handed over.
 const CHECKED_ASIDE_BYTES: usize = 128 << 10;
@@ -98,7 +96,9 @@ impl Broker {
             Place::Replica(replica) => replica,
             Place::Unborn => self.open_replica(&target).await?,
         };
-        let batch = self.check_client_batch(at, batches).await?;
+        let in_sync = self.check_in_sync(&at.topic.effective, &target, acks);
+        in_sync.map_err(DirectError::NotEnoughReplicas)?;
+        let (batch, append_time_ms) = self.check_client_batch(at, batches).await?;
         let identity = match batch.producer {
             Some(ProducerStamp { producer_id, epoch, first_sequence }) => {
                 Identity::Producer { producer_id, epoch, first_sequence }
@@ -114,21 +114,22 @@ impl Broker {
             acks,
         };
         let answer = append_when_ready(&replica, append, deadline.min(Instant::now() + READY_PATIENCE)).await;
-        Ok(Begun { replica, answer, _held: held })
+        Ok(Begun { replica, answer, append_time_ms, _held: held })
     }
 
-    async fn check_client_batch(&self, at: &Direct, batches: Bytes) -> Result<ClientBatch, DirectError> {
-        let largest = at.topic.effective.max_message_bytes as usize;
-        let limits = Limits {
-            record_bytes_max: largest,
-            batch_bytes_max: largest,
-            inflated_bytes_max: INFLATED_BYTES_MAX.max(largest),
+    async fn check_client_batch(&self, at: &Direct, batches: Bytes) -> Result<(ClientBatch, Option<i64>), DirectError> {
+        let rules = self.rules_of(at);
+        let append_time_ms = match rules.timestamps {
+            TimestampRule::Append { now_ms } => Some(now_ms),
+            TimestampRule::Create { .. } => None,
         };
-        let rules = ClientRules { limits };
-        if batches.len() < CHECKED_ASIDE_BYTES || !crate::record::is_compressed(&batches) {
-            return Ok(take_client_batch(batches, &rules)?);
-        }
-        Ok(self.inner.parts.tasks.blocking(move || take_client_batch(batches, &rules)).await?)
+        let is_quick = rules.compression.is_none() && !is_compressed(&batches);
+        let taken = if is_quick || batches.len() < CHECKED_ASIDE_BYTES {
+            take_client_batch(batches, &rules)?
+        } else {
+            self.inner.parts.tasks.blocking(move || take_client_batch(batches, &rules)).await?
+        };
+        Ok((taken, append_time_ms))
     }
 }
 
@@ -159,13 +160,15 @@ async fn append_when_ready(replica: &Arc<Replica>, append: Append, until: Instan
 struct Begun {
     replica: Arc<Replica>,
     answer: Answer,
+    append_time_ms: Option<i64>,
     _held: Held,
 }
 
 impl Begun {
     async fn finish(mut self, acks: Acks, deadline: Instant) -> Result<DirectProduced, DirectError> {
         let log_start_offset = self.replica.log_start_offset();
-        let produced = |base_offset| Ok(DirectProduced { base_offset, log_append_time_ms: None, log_start_offset });
+        let log_append_time_ms = self.append_time_ms;
+        let produced = |base_offset| Ok(DirectProduced { base_offset, log_append_time_ms, log_start_offset });
         if acks == Acks::None {
             // Nobody is told; but what was refused at once may be counted.
             return match self.answer.try_recv() {

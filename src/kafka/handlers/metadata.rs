@@ -25,8 +25,8 @@ pub const VERSIONS: RangeInclusive<i16> = 0..=12;
 /// Topics looked up, or made, at the same time.
 const CONCURRENT_TOPICS: usize = 16;
 /// What anybody may do where nobody is kept from anything: bits of operations (KIP-430).
-const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
-const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
+pub const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
+pub const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
 
 const fn bits(numbers: &[u32]) -> i32 {
     let (mut all, mut place) = (0, 0);
@@ -105,7 +105,7 @@ async fn find(ctx: &RequestContext, topics: &[MetadataRequestTopic], request: &M
 }
 
 /// Who is named as controller: the real one if clients reach it, else any node, as each takes such requests.
-fn controller(ctx: &RequestContext, nodes: &[Endpoint]) -> BrokerId {
+pub fn controller(ctx: &RequestContext, nodes: &[Endpoint]) -> BrokerId {
     let real = ctx.broker.controller_node();
     let named = nodes.iter().find(|node| node.alive && Some(node.id) == real);
     broker_id(named.map_or(ctx.broker.node_id(), |node| node.id))

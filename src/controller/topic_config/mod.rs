@@ -2,62 +2,51 @@
 //!
 //! A setting is either obeyed or refused by name: one that was silently ignored would be found out by lost data.
 
+mod table;
+
+use table::NOT_BUILT;
+pub use table::{MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES_MAX, SETTINGS, Setting, SettingKind};
+
 use super::Invalid;
+use crate::record::Compression;
 use std::collections::BTreeMap;
 
 /// Longest topic name, in characters.
 pub const NAME_LEN_MAX: usize = 249;
-/// `max.message.bytes`: the largest record, in bytes.
-pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
-/// Default of `max.message.bytes`: 1 MiB.
-pub const MAX_MESSAGE_BYTES_DEFAULT: u32 = 1024 * 1024;
-/// Most that `max.message.bytes` may be: a batch of 8 MiB.
-pub const MAX_MESSAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
-
-/// The settings that this version obeys.
-const OBEYED: &[&str] = &[MAX_MESSAGE_BYTES];
-
-/// Settings that Kafka's users know, and that this version does not obey.
-const NOT_BUILT: &[&str] = &[
-    "cleanup.policy",
-    "compression.type",
-    "delete.retention.ms",
-    "file.delete.delay.ms",
-    "flush.messages",
-    "flush.ms",
-    "follower.replication.throttled.replicas",
-    "index.interval.bytes",
-    "leader.replication.throttled.replicas",
-    "local.retention.bytes",
-    "local.retention.ms",
-    "max.compaction.lag.ms",
-    "message.timestamp.after.max.ms",
-    "message.timestamp.before.max.ms",
-    "message.timestamp.type",
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
-    "min.insync.replicas",
-    "preallocate",
-    "remote.storage.enable",
-    "retention.bytes",
-    "retention.ms",
-    "segment.bytes",
-    "segment.index.bytes",
-    "segment.jitter.ms",
-    "segment.ms",
-    "unclean.leader.election.enable",
-];
+/// Which time a record's timestamp is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimestampType {
+    /// What its producer gave it.
+    #[default]
+    CreateTime,
+    /// When its leader appended it.
+    LogAppendTime,
+}
 
 /// A topic's settings in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
-    /// Largest record, in bytes.
+    /// Largest record, and largest batch of several, in bytes.
     pub max_message_bytes: u32,
+    pub timestamp_type: TimestampType,
+    /// How far a timestamp may be in the past and in the future, with `CreateTime`.
+    pub timestamp_before_ms_max: i64,
+    pub timestamp_after_ms_max: i64,
+    /// How batches are stored; `None` as they come.
+    pub compression: Option<Compression>,
+    pub min_insync_replicas: u32,
 }
 
 impl Default for TopicSettings {
     fn default() -> TopicSettings {
-        TopicSettings { max_message_bytes: MAX_MESSAGE_BYTES_DEFAULT }
+        TopicSettings {
+            max_message_bytes: 1024 * 1024,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_ms_max: i64::MAX,
+            timestamp_after_ms_max: i64::MAX,
+            compression: None,
+            min_insync_replicas: 1,
+        }
     }
 }
 
@@ -68,10 +57,7 @@ impl Default for TopicSettings {
 pub fn parse(config: &BTreeMap<String, String>) -> Result<TopicSettings, Invalid> {
     let mut settings = TopicSettings::default();
     for (key, value) in config {
-        check_key(key)?;
-        if key == MAX_MESSAGE_BYTES {
-            settings.max_message_bytes = parse_max_message_bytes(value)?;
-        }
+        set(&mut settings, key, value)?;
     }
     Ok(settings)
 }
@@ -79,9 +65,11 @@ pub fn parse(config: &BTreeMap<String, String>) -> Result<TopicSettings, Invalid
 /// The settings in force of a topic of the catalog. It was checked when it came in; what this version would refuse (a
 /// later one set it) counts as not set.
 pub fn in_force(config: &BTreeMap<String, String>) -> TopicSettings {
-    let defaults = TopicSettings::default();
-    let max_message_bytes = config.get(MAX_MESSAGE_BYTES).and_then(|value| parse_max_message_bytes(value).ok());
-    TopicSettings { max_message_bytes: max_message_bytes.unwrap_or(defaults.max_message_bytes) }
+    let mut settings = TopicSettings::default();
+    for (key, value) in config {
+        let _ = set(&mut settings, key, value);
+    }
+    settings
 }
 
 /// Checks changes of settings; a value of `None` resets one to its default.
@@ -89,13 +77,23 @@ pub fn in_force(config: &BTreeMap<String, String>) -> TopicSettings {
 /// # Errors
 /// As [`parse`].
 pub fn check_changes(changes: &BTreeMap<String, Option<String>>) -> Result<(), Invalid> {
+    let mut settings = TopicSettings::default();
     for (key, value) in changes {
-        check_key(key)?;
-        if let Some(value) = value.as_ref().filter(|_| key == MAX_MESSAGE_BYTES) {
-            parse_max_message_bytes(value)?;
+        match value {
+            Some(value) => set(&mut settings, key, value)?,
+            None => find(key).map(drop)?,
         }
     }
     Ok(())
+}
+
+fn set(settings: &mut TopicSettings, key: &str, value: &str) -> Result<(), Invalid> {
+    let setting = find(key)?;
+    if (setting.set)(settings, value) {
+        return Ok(());
+    }
+    let shown: String = value.chars().take(40).collect();
+    Err(Invalid::new(format!("/config/{key}"), format!("{key} is {shown:?}; {}", setting.takes)))
 }
 
 /// Checks a topic's name.
@@ -118,40 +116,27 @@ pub fn check_name(name: &str) -> Result<(), Invalid> {
     Err(Invalid::new("/name", detail))
 }
 
-fn check_key(key: &str) -> Result<(), Invalid> {
-    if OBEYED.contains(&key) {
-        return Ok(());
+/// The setting of a name, if it is obeyed.
+fn find(key: &str) -> Result<&'static Setting, Invalid> {
+    if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) {
+        return Ok(setting);
     }
     let field = format!("/config/{}", escape_pointer(key));
+    let that_work = SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>().join(", ");
     if NOT_BUILT.contains(&key) {
         let detail = format!(
-            "{key} is not built yet: this version would not obey it, so it is refused; leave it out (settings that work: {})",
-            OBEYED.join(", ")
+            "{key} is not built yet: this version would not obey it, so it is refused; leave it out (settings that work: {that_work})"
         );
         return Err(Invalid::new(field, detail));
     }
     let guess = nearest(key).map_or(String::new(), |near| format!(", did you mean {near}?"));
     let shown: String = key.chars().take(NAME_LEN_MAX).collect();
     let detail = format!(
-        "there is no setting {shown:?}{}{} settings that work: {}",
+        "there is no setting {shown:?}{}{} settings that work: {that_work}",
         guess,
         if guess.is_empty() { ";" } else { "" },
-        OBEYED.join(", ")
     );
     Err(Invalid::new(field, detail))
-}
-
-fn parse_max_message_bytes(text: &str) -> Result<u32, Invalid> {
-    let field = format!("/config/{MAX_MESSAGE_BYTES}");
-    let range = format!("it takes a whole number of bytes from 1 to {MAX_MESSAGE_BYTES_MAX} (8 MiB)");
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match text.parse::<u32>() {
-        Ok(bytes) if digits && (1..=MAX_MESSAGE_BYTES_MAX).contains(&bytes) => Ok(bytes),
-        _ => {
-            let shown: String = text.chars().take(40).collect();
-            Err(Invalid::new(field, format!("{MAX_MESSAGE_BYTES} is {shown:?}; {range}")))
-        }
-    }
 }
 
 /// A key within a JSON pointer (RFC 6901, section 3).
@@ -164,8 +149,8 @@ fn nearest(key: &str) -> Option<&'static str> {
     let spelled: String = key.to_ascii_lowercase().replace(['_', '-'], ".");
     // A far longer key is no misspelling, and is not worth the comparison.
     let worth = |known: &&str| spelled.len().abs_diff(known.len()) <= 3;
-    let distances =
-        OBEYED.iter().chain(NOT_BUILT).copied().filter(worth).map(|known| (edit_distance(&spelled, known), known));
+    let known = SETTINGS.iter().map(|setting| setting.name).chain(NOT_BUILT.iter().copied());
+    let distances = known.filter(worth).map(|known| (edit_distance(&spelled, known), known));
     distances.min().filter(|(distance, _)| *distance <= 3).map(|(_, known)| known)
 }
 
@@ -210,8 +195,8 @@ mod tests {
     #[test]
     fn the_settings_that_do_not() {
         for (key, texts) in [
-            ("retention.ms", ["not built yet", "max.message.bytes"]),
-            ("cleanup.policy", ["not built yet", "retention.ms"]),
+            ("segment.bytes", ["not built yet", "max.message.bytes"]),
+            ("delete.retention.ms", ["not built yet", "retention.ms"]),
             ("max_message_bytes", ["did you mean max.message.bytes?", "settings that work"]),
             ("retention.mss", ["did you mean retention.ms?", "settings that work"]),
             ("colour", ["no setting \"colour\"; settings", "max.message.bytes"]),
@@ -219,10 +204,44 @@ mod tests {
             let error = parse(&config(key, "1")).unwrap_err();
             assert_eq!(error.field, format!("/config/{key}"));
             assert!(error.detail.contains(texts[0]), "{error}");
-            assert!(key == "cleanup.policy" || error.detail.contains(texts[1]), "{error}");
+            assert!(error.detail.contains(texts[1]), "{error}");
             assert!(check_changes(&BTreeMap::from([(key.to_owned(), None)])).is_err());
         }
         assert_eq!(parse(&config("a/b~c", "1")).unwrap_err().field, "/config/a~1b~0c");
+    }
+
+    #[test]
+    fn each_setting_takes_its_default_and_refuses_nonsense() {
+        for setting in SETTINGS {
+            assert_eq!(parse(&config(setting.name, setting.default)), Ok(TopicSettings::default()), "{}", setting.name);
+            for bad in ["", "nonsense", "-7", "1.5", "0x1"] {
+                let error = parse(&config(setting.name, bad)).unwrap_err();
+                assert!(error.detail.contains(setting.takes) && error.detail.contains(setting.name), "{error}");
+            }
+            assert!(!NOT_BUILT.contains(&setting.name));
+        }
+        assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
+    }
+
+    #[test]
+    fn what_is_set_is_in_force() {
+        let set = [
+            ("compression.type", "lz4"),
+            ("message.timestamp.after.max.ms", "3600000"),
+            ("message.timestamp.before.max.ms", "0"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("min.insync.replicas", "2"),
+            ("retention.ms", "-1"),
+        ];
+        let set = set.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings = parse(&BTreeMap::from(set)).unwrap();
+        assert_eq!(settings.compression, Some(Compression::Lz4));
+        assert_eq!((settings.timestamp_before_ms_max, settings.timestamp_after_ms_max), (0, 3_600_000));
+        assert_eq!(settings.timestamp_type, TimestampType::LogAppendTime);
+        assert_eq!(settings.min_insync_replicas, 2);
+        for refused in [("retention.ms", "604800000"), ("cleanup.policy", "compact"), ("min.insync.replicas", "0")] {
+            assert!(parse(&config(refused.0, refused.1)).is_err(), "{refused:?}");
+        }
     }
 
     #[test]
@@ -250,7 +269,8 @@ mod tests {
         #[test]
         fn any_text_gets_an_answer(name in "\\PC{0,300}", key in "\\PC{0,300}", value in "\\PC{0,60}") {
             let _ = check_name(&name);
-            prop_assert!(key == MAX_MESSAGE_BYTES || parse(&config(&key, &value)).is_err());
+            let is_known = SETTINGS.iter().any(|setting| setting.name == key);
+            prop_assert!(is_known || parse(&config(&key, &value)).is_err());
             let number = value.parse::<u32>().is_ok_and(|n| (1..=MAX_MESSAGE_BYTES_MAX).contains(&n));
             prop_assert!(parse(&config(MAX_MESSAGE_BYTES, &value)).is_err() || number);
         }
