@@ -16,15 +16,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-const WAIT_MS: u64 = 200;
+const WAIT_MS: u64 = 100;
 const POLL_RECORDS: usize = 500;
 /// A commit is told after the library's own time is over, which is a minute.
 const ANSWER_TIME: Duration = Duration::from_secs(75);
 const PAUSE: Duration = Duration::from_millis(200);
 /// One of so many polls is followed by a commit, by a look at what is committed, by the member's end.
 const COMMIT_ONE_OF: u32 = 3;
-const LOOK_ONE_OF: u32 = 25;
-const LEAVE_ONE_OF: u32 = 150;
+const LOOK_ONE_OF: u32 = 10;
+const LEAVE_ONE_OF: u32 = 40;
 
 type Partition = (String, u32);
 
