@@ -11,7 +11,9 @@ use super::{Broker, Target, forward};
 pub use crate::coordinator::{
     Ack, Commit, Coordinator, Described, Grant, GroupKind, LINGER_MS, Listed, OffsetsOf, Poller, Reply, Request, Turns,
 };
-pub use crate::state::group::live::{Join, Joined, MemberView, Phase, Speaker, Sync, Synced, subscribed_topics};
+pub use crate::state::group::live::{
+    Join, Joined, MemberView, Phase, Speaker, Sync, Synced, assigned_partitions, subscribed_topics,
+};
 pub use crate::state::group::{
     CommittedOffset, GROUP_TOPIC, GroupError, LeaseId, LeasedRange, PartitionKey, partition_of_group,
 };

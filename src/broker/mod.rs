@@ -13,10 +13,12 @@ pub mod api;
 mod direct;
 mod endpoints;
 pub mod forward;
+mod group_views;
 pub mod groups;
 mod keyed;
 mod lane;
 mod metrics;
+mod polls;
 mod reads;
 mod route;
 mod settings;
@@ -30,7 +32,9 @@ pub use direct::{
     PendingProduce, ProducerView,
 };
 pub use endpoints::NodeEndpoint;
+pub use group_views::{Progress, Reset};
 pub use metrics::Metrics;
+pub use polls::{Poll, PollError, Polled};
 pub use route::{Router, Target, append_here, command_here, offset_here, read_here};
 pub use views::summaries_here;
 

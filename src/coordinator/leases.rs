@@ -224,6 +224,7 @@ impl Coordinator {
         self.to_its_end(async move { coordinator.grant_now(at, &group, grant).await }).await
     }
 
+    // A range may begin behind the group's offset, where what lay between is trimmed; never before it.
     async fn grant_now(&self, at: GroupId, group: &str, grant: Grant) -> Result<Granted, GroupError> {
         let shard = self.shard(at);
         let id = LeaseId(self.inner.parts.random.uuid().as_u128());
@@ -232,7 +233,7 @@ impl Coordinator {
             led.check_no_kafka(group)?;
             let is_in_place = |range: &LeasedRange| {
                 let is_free = led.http.get(group).is_none_or(|http| !http.is_leased(&range.at));
-                is_free && led.committed(group, &range.at).is_none_or(|committed| committed == range.from)
+                is_free && led.committed(group, &range.at).is_none_or(|committed| committed <= range.from)
             };
             let ranges: Vec<LeasedRange> = grant.ranges.into_iter().filter(|range| is_in_place(range)).collect();
             if ranges.is_empty() {

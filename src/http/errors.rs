@@ -1,7 +1,8 @@
 //! The only map from broker errors to problems.
 
 use super::problem::{self, Problem};
-use crate::broker::{FetchError, ProduceError, TopicError};
+use crate::broker::groups::GroupError;
+use crate::broker::{FetchError, PollError, ProduceError, TopicError};
 use crate::types::PartitionId;
 
 /// The problem for a topic that is not there.
@@ -135,4 +136,70 @@ pub fn topic(error: TopicError, topic: &str) -> Problem {
         ),
     };
     problem.with("topic", topic)
+}
+
+/// The problem for a write to a topic of the cluster itself.
+pub fn internal_topic(name: &str) -> Problem {
+    let text =
+        format!("topic {name:?} belongs to the cluster, which alone writes, changes and deletes it; use another");
+    Problem::new(&problem::INTERNAL_TOPIC, text).with("topic", name)
+}
+
+/// The problem that an error about group `group` becomes.
+pub fn group(error: GroupError, group: &str) -> Problem {
+    let text = error.to_string();
+    let problem = match error {
+        GroupError::InvalidGroupId => Problem::new(&problem::BAD_PATH, text),
+        GroupError::UnknownGroup(name) => Problem::new(
+            &problem::UNKNOWN_GROUP,
+            format!("group {name:?} does not exist; it begins with its first poll or commit, GET /v1/groups lists all"),
+        ),
+        GroupError::UnknownMember(member) => Problem::new(
+            &problem::UNKNOWN_MEMBER,
+            format!("member {member:?} is not in group {group:?} (any more); GET /v1/groups/{group} lists its members"),
+        )
+        .with("member", member),
+        GroupError::UnknownLease => Problem::new(
+            &problem::LEASE_ENDED,
+            format!("{text}; what was not acknowledged comes again by POST /v1/groups/{group}/poll"),
+        ),
+        GroupError::LeaseConflict => Problem::new(&problem::LEASE_ENDED, text),
+        GroupError::HasHttpMembers(_) | GroupError::HasKafkaMembers(_) => {
+            Problem::new(&problem::OTHER_KIND_OF_MEMBERS, text)
+        }
+        GroupError::NonEmptyGroup | GroupError::SubscribedToTopic(_) => Problem::new(
+            &problem::GROUP_HAS_MEMBERS,
+            format!("{text}; let them leave first, GET /v1/groups/{group} lists them"),
+        ),
+        GroupError::Overloaded(_) | GroupError::GroupFull(_) => {
+            Problem::new(&problem::OVERLOADED, format!("{text}; nothing was written, so retry later"))
+                .retry_after_ms(1000)
+        }
+        GroupError::StorageFailed(detail) => storage_failed(detail),
+        GroupError::Unknown(reason) => Problem::new(
+            &problem::OUTCOME_UNKNOWN,
+            format!("{reason}; it may have taken place: look with GET /v1/groups/{group} before a retry"),
+        ),
+        GroupError::Invalid(detail) => Problem::new(&problem::BAD_FIELD, detail).with("field", "/offsets"),
+        // Only Kafka's members are refused by these.
+        GroupError::MemberIdRequired(_)
+        | GroupError::IllegalGeneration { .. }
+        | GroupError::RebalanceInProgress
+        | GroupError::InconsistentProtocol
+        | GroupError::FencedInstance(_)
+        | GroupError::InvalidSessionTimeout { .. }
+        | GroupError::NotCoordinator
+        | GroupError::Loading(_)
+        | GroupError::Unavailable(_) => unavailable(text, 500),
+    };
+    if group.is_empty() { problem } else { problem.with("group", group) }
+}
+
+/// The problem that an error of a poll, or of setting offsets, becomes.
+pub fn poll(error: PollError, name: &str) -> Problem {
+    match error {
+        PollError::Group(error) => group(error, name),
+        PollError::Topic(name, error) => topic(error, &name),
+        PollError::Fetch(at, error) => fetch(error, &at.topic, u32::try_from(at.partition).ok().map(PartitionId)),
+    }
 }

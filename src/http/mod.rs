@@ -23,12 +23,15 @@ mod fetch_tests;
 pub mod fetch_topic;
 pub mod fetch_value;
 pub mod fields;
+pub mod group_poll;
+pub mod groups;
 pub mod json_record;
 pub mod json_scan;
 pub mod ndjson;
 pub mod ndjson_lines;
 pub mod ndjson_outbox;
 pub mod openapi;
+pub mod openapi_groups;
 pub mod openapi_paths;
 pub mod openapi_schemas;
 pub mod page_problems;
@@ -120,6 +123,8 @@ pub fn router(broker: Broker, tasks: Tasks, config: HttpConfig) -> Router {
         .merge(fetch::routes())
         .merge(topics::routes())
         .merge(cluster::routes())
+        .merge(groups::routes())
+        .merge(group_poll::routes())
         .merge(openapi::routes())
         .merge(page_problems::routes())
         .fallback(unknown_path)
@@ -147,8 +152,6 @@ fn planned(path: &str) -> Option<&'static str> {
     let within = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if path == "/" {
         Some("the console's pages (/)")
-    } else if within("/v1/groups") {
-        Some("consumer groups (/v1/groups)")
     } else if within("/topics") || within("/consumers") {
         Some("REST Proxy v2 paths")
     } else if within("/v3") {

@@ -47,6 +47,7 @@ pub fn document() -> Value {
         "tags": [
             {"name": "records", "description": "Writing and reading"},
             {"name": "topics", "description": "The catalog"},
+            {"name": "groups", "description": "Consumer groups: reading together, without a session"},
             {"name": "cluster", "description": "Nodes, probes, metrics"},
             {"name": "help", "description": "What the API says of itself"},
         ],

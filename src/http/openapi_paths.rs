@@ -25,13 +25,14 @@ pub fn operations() -> Vec<Operation> {
     let mut operations = Vec::new();
     operations.extend(records());
     operations.extend(topics());
+    operations.extend(super::openapi_groups::operations());
     operations.extend(cluster());
     operations.extend(help());
     operations
 }
 
 /// An operation that is being described.
-struct Builder {
+pub struct Builder {
     path: &'static str,
     method: &'static str,
     id: &'static str,
@@ -42,7 +43,7 @@ struct Builder {
     responses: Map<String, Value>,
 }
 
-fn operation(
+pub fn operation(
     method: &'static str,
     path: &'static str,
     id: &'static str,
@@ -55,10 +56,14 @@ fn operation(
             "name": "topic", "in": "path", "required": true, "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}$"},
         }));
     }
-    for (name, what) in [("partition", "From 0"), ("node", "Its id"), ("name", "The last segment of a problem's type")]
-    {
+    for (name, what) in [
+        ("partition", "From 0"),
+        ("node", "Its id"),
+        ("name", "The last segment of a problem's type"),
+        ("group", "Its name, percent-encoded"),
+    ] {
         if path.contains(&format!("{{{name}}}")) {
-            let kind = if name == "name" { "string" } else { "integer" };
+            let kind = if matches!(name, "name" | "group") { "string" } else { "integer" };
             parameters.push(json!({
                 "name": name, "in": "path", "required": true, "schema": {"type": kind}, "description": what,
             }));
@@ -68,7 +73,7 @@ fn operation(
 }
 
 impl Builder {
-    fn query(mut self, name: &str, schema: Value, description: &str) -> Builder {
+    pub fn query(mut self, name: &str, schema: Value, description: &str) -> Builder {
         self.parameters.push(json!({"name": name, "in": "query", "schema": schema, "description": description}));
         self
     }
@@ -78,12 +83,18 @@ impl Builder {
         self
     }
 
-    fn body(mut self, forms: &[(&str, Value)]) -> Builder {
+    pub fn body(mut self, forms: &[(&str, Value)]) -> Builder {
         self.body = Some(json!({"required": true, "content": content(forms)}));
         self
     }
 
-    fn answer(mut self, status: u16, description: &str, forms: &[(&str, Value)], headers: &[(&str, &str)]) -> Builder {
+    pub fn answer(
+        mut self,
+        status: u16,
+        description: &str,
+        forms: &[(&str, Value)],
+        headers: &[(&str, &str)],
+    ) -> Builder {
         let mut response = json!({"description": description});
         if !forms.is_empty() {
             response["content"] = content(forms);
@@ -99,7 +110,7 @@ impl Builder {
     }
 
     /// Adds the problems, grouped by status; those that every path may answer with come by themselves.
-    fn problems(mut self, kinds: &[&'static Kind]) -> Operation {
+    pub fn problems(mut self, kinds: &[&'static Kind]) -> Operation {
         let common = [&problem::UNKNOWN_PARAMETER, &problem::HEADERS_TOO_LARGE, &problem::TOO_MANY_CONNECTIONS];
         for kind in common.iter().chain(kinds) {
             let text = format!("[{}](/problems/{}): {}", kind.name, kind.name, kind.title);

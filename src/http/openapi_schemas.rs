@@ -1,6 +1,8 @@
 //! The schemas of `/openapi.json`: of the types that are serialized, and of what is read and written by hand.
 
 use super::cluster::{ClusterDescription, NodeDescription, NodeList};
+use super::group_poll::{AckAnswer, LeaseAnswer, LeaveAnswer};
+use super::groups::{GroupDescription, GroupList, GroupOffsets};
 use super::problem::CATALOGUE;
 use super::topics::{OffsetList, PARTITIONS_MAX, REPLICATION_FACTOR_MAX, TopicDescription, TopicList};
 use serde_json::{Map, Value, json};
@@ -17,6 +19,13 @@ pub fn schemas() -> Value {
     serialized::<TopicList>(&mut schemas);
     serialized::<TopicDescription>(&mut schemas);
     serialized::<OffsetList>(&mut schemas);
+    serialized::<GroupList>(&mut schemas);
+    serialized::<GroupDescription>(&mut schemas);
+    serialized::<GroupOffsets>(&mut schemas);
+    serialized::<AckAnswer>(&mut schemas);
+    serialized::<LeaseAnswer>(&mut schemas);
+    serialized::<LeaveAnswer>(&mut schemas);
+    schemas.extend(super::openapi_groups::schemas().into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     serialized::<ClusterDescription>(&mut schemas);
     serialized::<NodeList>(&mut schemas);
     serialized::<NodeDescription>(&mut schemas);

@@ -23,6 +23,31 @@ impl<S: Send + Sync> FromRequestParts<S> for TopicPath {
     }
 }
 
+/// `{group}` of the path, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupPath(pub String);
+
+/// Longest name of a group in a path, in bytes.
+pub const GROUP_LEN_MAX: usize = 255;
+
+impl<S: Send + Sync> FromRequestParts<S> for GroupPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<GroupPath, Problem> {
+        let params = params(parts, state).await?;
+        let name = segment(&params, "group");
+        let sound = (1..=GROUP_LEN_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
+        if sound {
+            return Ok(GroupPath(name.to_owned()));
+        }
+        let text = format!(
+            "{} is no group name: names have 1 to {GROUP_LEN_MAX} bytes, none a control character",
+            shown(name)
+        );
+        Err(Problem::new(&problem::BAD_PATH, text).with("group", name))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for PartitionPath {
     type Rejection = Problem;
 

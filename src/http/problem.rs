@@ -54,6 +54,8 @@ kinds! {
         "The body is not what Content-Encoding says, or it is cut off. Nothing of the request was written.";
     INCOMPLETE_BODY "incomplete-body" 400 "The body ended early"
         "The connection broke, or the chunked coding was wrong, before the body was complete. Nothing of the request was written.";
+    INTERNAL_TOPIC "internal-topic" 403 "The topic belongs to the cluster"
+        "The cluster keeps its own state in this topic. It can be read, but is written, changed and deleted by the cluster only.";
     NOT_FOUND "not-found" 404 "There is nothing at this path"
         "The path is not one of this API. /openapi.json describes all of them.";
     NOT_IN_THIS_VERSION "not-in-this-version" 404 "This part is not built yet"
@@ -62,6 +64,10 @@ kinds! {
         "No topic has this name. Create it with POST /v1/topics {\"name\": …}, or switch `auto_create_topics` on; GET /v1/topics lists those that exist. Nothing was written.";
     UNKNOWN_PARTITION "unknown-partition" 404 "The partition does not exist"
         "Partitions are numbered from 0. GET /v1/topics/{topic} lists them; PATCH it with {\"partitions\": N} to have more.";
+    UNKNOWN_GROUP "unknown-group" 404 "The group does not exist"
+        "No group of this name has members, offsets or leases. A group begins with the first poll, or the first join or commit of a Kafka client; GET /v1/groups lists those that exist.";
+    UNKNOWN_MEMBER "unknown-member" 404 "The member is not in the group"
+        "No member of this name polled lately or holds a lease. GET /v1/groups/{group} lists the members.";
     UNKNOWN_NODE "unknown-node" 404 "The node does not exist"
         "No node of the cluster has this id; GET /v1/nodes lists them.";
     METHOD_NOT_ALLOWED "method-not-allowed" 405 "The path does not take this method"
@@ -72,6 +78,12 @@ kinds! {
         "A request's line and headers must arrive within 5 seconds, and its body must not pause for long. Nothing of the request was written, except what an ndjson stream had acknowledged.";
     TOPIC_EXISTS "topic-exists" 409 "A topic with this name exists already"
         "Choose another name, or use the topic that is there: GET /v1/topics/{topic} describes it, PATCH changes it.";
+    LEASE_ENDED "lease-ended" 409 "The lease has ended"
+        "The lease ran out, was acknowledged or released as a whole, or was never given. What was not acknowledged comes again by a poll, maybe to another member: nothing of this request took effect. Ask for longer leases with `lease_ms`, or renew them in time.";
+    OTHER_KIND_OF_MEMBERS "other-kind-of-members" 409 "The group has members of the other kind"
+        "A group is read by Kafka clients or by polls over HTTP, not by both at the same time; offsets are common to both. Let the others leave first (members that poll over HTTP count until ten seconds after their last poll, and as long as they hold a lease), or use another group.";
+    GROUP_HAS_MEMBERS "group-has-members" 409 "The group has members"
+        "Offsets are set, and groups deleted, only while nobody reads: let the members leave first. GET /v1/groups/{group} lists them.";
     OFFSET_MISMATCH "offset-mismatch" 409 "The log ends elsewhere than expected"
         "`expected_offset` asked that the first record land at this offset, but the log ends at `log_end_offset`: somebody else wrote first. Nothing was written. Read what is there, decide again, and retry with the new end.";
     BODY_TOO_LARGE "body-too-large" 413 "The body is too large"

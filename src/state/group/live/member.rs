@@ -98,3 +98,26 @@ pub fn subscribed_topics(subscription: &[u8]) -> Option<Vec<&str>> {
     }
     Some(topics)
 }
+
+/// The partitions of a `consumer` protocol's assignment: a version, then topics with their partitions. `None` for other
+/// bytes.
+pub fn assigned_partitions(assignment: &[u8]) -> Option<Vec<(String, i32)>> {
+    let number = |bytes: &[u8]| Some(i32::from_be_bytes(bytes.try_into().ok()?));
+    let (_version, rest) = assignment.split_at_checked(2)?;
+    let (count, mut rest) = rest.split_at_checked(4)?;
+    let mut partitions = Vec::new();
+    for _ in 0..number(count)?.max(0) {
+        let (len, after) = rest.split_at_checked(2)?;
+        let len = usize::try_from(i16::from_be_bytes(len.try_into().ok()?)).ok()?;
+        let (name, after) = after.split_at_checked(len)?;
+        let name = std::str::from_utf8(name).ok()?;
+        let (count, mut after) = after.split_at_checked(4)?;
+        for _ in 0..number(count)?.max(0) {
+            let (partition, next) = after.split_at_checked(4)?;
+            partitions.push((name.to_string(), number(partition)?));
+            after = next;
+        }
+        rest = after;
+    }
+    Some(partitions)
+}

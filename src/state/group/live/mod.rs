@@ -24,7 +24,7 @@ mod sync;
 mod tests;
 mod types;
 
-pub use member::subscribed_topics;
+pub use member::{assigned_partitions, subscribed_topics};
 pub use types::*;
 
 use super::error::GroupError;

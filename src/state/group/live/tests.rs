@@ -380,6 +380,13 @@ fn topics_are_read_from_a_subscription() {
     assert_eq!(subscribed_topics(&bytes[..9]), None);
 }
 
+#[test]
+fn partitions_are_read_from_an_assignment() {
+    let bytes = [0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 9, 255, 255, 255, 255];
+    assert_eq!(assigned_partitions(&bytes).unwrap(), [("t".to_string(), 3), ("t".to_string(), 9)]);
+    assert_eq!(assigned_partitions(&bytes[..20]), None);
+}
+
 /// One step of a random run: what, who, and a number.
 type Step = (u8, u8, u16);
 
