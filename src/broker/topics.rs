@@ -52,7 +52,7 @@ fn check_not_internal(name: &str) -> Result<(), TopicError> {
     if !is_internal(name) {
         return Ok(());
     }
-    let detail = format!("{name} belongs to the cluster, which makes it when it needs it: choose another name");
+    let detail = format!("{name} belongs to the cluster, which alone makes, changes and deletes it");
     Err(TopicError::Invalid { field: "/name".to_string(), detail })
 }
 
@@ -227,6 +227,7 @@ impl Broker {
         request: AlterTopic,
         deadline: Instant,
     ) -> Result<Arc<TopicView>, TopicError> {
+        check_not_internal(name)?;
         topic_config::check_changes(&request.config)?;
         let topic = self.resolve_topic(name, false, deadline).await?;
         let image = self.image();
@@ -292,6 +293,7 @@ impl Broker {
     }
 
     pub async fn delete_topic(&self, name: &str, deadline: Instant) -> Result<(), TopicError> {
+        check_not_internal(name)?;
         let topic = self.resolve_topic(name, false, deadline).await?;
         let change = MetaChange::DeleteTopic { topic_id: topic.id };
         let response = self.inner.parts.controller.change(change, deadline).await?;

@@ -9,6 +9,7 @@ mod cluster;
 mod consume;
 mod dev;
 mod exit;
+mod group;
 mod logging;
 mod produce;
 mod runtime;
@@ -39,6 +40,8 @@ enum Command {
     Consume(consume::Arguments),
     /// List, make, describe, alter and delete topics
     Topic(topic::Arguments),
+    /// List, describe and delete groups, and set their offsets
+    Group(group::Arguments),
     /// See how the cluster is
     Cluster(cluster::Arguments),
     /// Measure a cluster
@@ -58,6 +61,7 @@ fn run(command: Command) -> Outcome {
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
         Command::Topic(arguments) => topic::run(arguments),
+        Command::Group(arguments) => group::run(arguments),
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
     }

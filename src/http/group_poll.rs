@@ -84,7 +84,8 @@ async fn poll(
     let formats = Format::NAMES.map(|name| (name, Format::parse(name).unwrap_or_default()));
     let format = query.choice("format", &formats, Format::Auto)?;
     let body = fields::json_body(&app, &headers, body).await?;
-    let poll = poll_of(group, &Fields::parse(&body, POLL_FIELDS)?)?;
+    let made_up = format!("member-{:016x}", app.broker.random_below(u64::MAX));
+    let poll = poll_of(group, made_up, &Fields::parse(&body, POLL_FIELDS)?)?;
     let stopping = app.tasks.stopping();
     let polled = tokio::select! {
         polled = app.broker.poll_group(&poll) => polled,
@@ -95,7 +96,7 @@ async fn poll(
     Ok(polled_answer(&poll.member, &polled, format))
 }
 
-fn poll_of(group: String, fields: &Fields<'_>) -> Result<Poll, Problem> {
+fn poll_of(group: String, made_up: String, fields: &Fields<'_>) -> Result<Poll, Problem> {
     let topics = topics_of(fields)?
         .ok_or_else(|| bad_field("/topics", "a poll needs \"topics\": the names of those to read".to_owned()))?;
     let from: Option<String> = fields.get("from", FROM_ACCEPTED)?;
@@ -109,7 +110,7 @@ fn poll_of(group: String, fields: &Fields<'_>) -> Result<Poll, Problem> {
     let number = |name: &str, range: RangeInclusive<u64>, default: u64| ranged(fields, name, range, default);
     Ok(Poll {
         group,
-        member: member_of(fields)?.unwrap_or_else(|| format!("member-{}", Uuid::new_v4())),
+        member: member_of(fields)?.unwrap_or(made_up),
         topics,
         from,
         max_records: number("max_records", 1..=MAX_RECORDS_MAX, MAX_RECORDS_DEFAULT)? as usize,

@@ -297,6 +297,7 @@ fn write(id: &'static str, path: &'static str, summary: &'static str, partition:
             &problem::BAD_BATCH,
             &problem::BAD_COMPRESSION,
             &problem::INCOMPLETE_BODY,
+            &problem::INTERNAL_TOPIC,
             &problem::UNKNOWN_TOPIC,
             &problem::UNKNOWN_PARTITION,
             &problem::REQUEST_TIMEOUT,
@@ -340,8 +341,9 @@ fn topics() -> Vec<Operation> {
     let changed = [unknown, &[&problem::OUTCOME_UNKNOWN]].concat();
     vec![
         operation("get", "/v1/topics", "listTopics", "topics", "List topics")
+            .query("internal", json!({"type": "boolean", "default": false}), "Those of the cluster itself too")
             .answer(200, "All topics, by name.", &[(JSON, reference("TopicList"))], &[])
-            .problems(&[]),
+            .problems(&[&problem::BAD_PARAMETER]),
         operation("post", "/v1/topics", "createTopic", "topics", "Create a topic")
             .body(&[(JSON, reference("TopicToCreate"))])
             .answer(201, "Any node takes writes to every partition.", &description, &[("Location", "The topic's path")])

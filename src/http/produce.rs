@@ -13,6 +13,7 @@ use super::produce_answer::{self, Outcome};
 use super::produce_plan::{BATCH_BYTES_MAX, Plan, Spread};
 use super::produce_request::{self as asking, Form, Options, ValueHeaders};
 use super::{Answer, App, AppState, body, errors, ndjson};
+use crate::broker::groups::is_internal;
 use crate::broker::{IdempotencyKey, Produce, ProduceError, ProduceRecords, TopicView};
 use crate::record::{self, BatchError, BatchInfo, Limits};
 use crate::types::{Acks, PartitionId};
@@ -56,6 +57,9 @@ pub struct Asked {
 }
 
 async fn produce(app: AppState, topic: String, partition: Option<PartitionId>, request: Request) -> Answer {
+    if is_internal(&topic) {
+        return Err(errors::internal_topic(&topic));
+    }
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     let form = asking::form(headers, partition, parts.uri.path())?;

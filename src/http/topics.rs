@@ -9,6 +9,7 @@ use super::path::{self, TopicPath};
 use super::problem::Problem;
 use super::query::{Query, bad_parameter, number, shown};
 use super::{Answer, AppState, errors};
+use crate::broker::groups::is_internal;
 use crate::broker::{AlterTopic, CreateTopic, OffsetAt, PartitionView, ReadFrom, TopicView};
 use crate::types::NodeId;
 use axum::Router;
@@ -119,8 +120,10 @@ pub fn json<T: Serialize>(status: StatusCode, document: &T) -> Response {
 }
 
 async fn list(State(app): State<AppState>, RawQuery(raw): RawQuery) -> Answer {
-    Query::parse(raw.as_deref(), &[])?;
-    let topics = app.broker.topics().iter().map(|topic| summary(topic)).collect();
+    let with_internal = Query::parse(raw.as_deref(), &["internal"])?.flag("internal")?;
+    let topics = app.broker.topics();
+    let shown = topics.iter().filter(|topic| with_internal || !is_internal(&topic.name));
+    let topics = shown.map(|topic| summary(topic)).collect();
     Ok(json(StatusCode::OK, &TopicList { topics }))
 }
 
@@ -128,6 +131,7 @@ async fn create(State(app): State<AppState>, RawQuery(raw): RawQuery, headers: H
     Query::parse(raw.as_deref(), &[])?;
     let request = create_request(&fields::json_body(&app, &headers, body).await?)?;
     let name = request.name.clone();
+    check_not_internal(&name)?;
     let deadline = Instant::now() + CHANGE_PATIENCE;
     let made = app.broker.create_topic(request, deadline).await;
     let topic = made.map_err(|error| errors::topic(error, &name))?;
@@ -155,6 +159,7 @@ async fn alter(
     body: Body,
 ) -> Answer {
     Query::parse(raw.as_deref(), &[])?;
+    check_not_internal(&name)?;
     let request = alter_request(&fields::json_body(&app, &headers, body).await?)?;
     let changed = app.broker.alter_topic(&name, request, Instant::now() + CHANGE_PATIENCE).await;
     let topic = changed.map_err(|error| errors::topic(error, &name))?;
@@ -164,6 +169,7 @@ async fn alter(
 
 async fn delete(State(app): State<AppState>, TopicPath(name): TopicPath, RawQuery(raw): RawQuery) -> Answer {
     Query::parse(raw.as_deref(), &[])?;
+    check_not_internal(&name)?;
     let deleted = app.broker.delete_topic(&name, Instant::now() + CHANGE_PATIENCE).await;
     deleted.map_err(|error| errors::topic(error, &name))?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -180,6 +186,11 @@ async fn offsets(State(app): State<AppState>, TopicPath(name): TopicPath, RawQue
     let mut offsets: Vec<OffsetEntry> = found.into_iter().map(offset_entry).collect();
     offsets.sort_by_key(|entry| entry.partition);
     Ok(json(StatusCode::OK, &OffsetList { offsets }))
+}
+
+/// The cluster's own topics are for the cluster to make and change.
+fn check_not_internal(name: &str) -> Result<(), Problem> {
+    if is_internal(name) { Err(errors::internal_topic(name)) } else { Ok(()) }
 }
 
 fn time(text: &str) -> Result<ReadFrom, Problem> {

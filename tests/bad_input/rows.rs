@@ -261,7 +261,7 @@ fn paths_and_methods() -> Vec<Row> {
         post("a path that is not UTF-8", "/v1/topics/%ff/records", 400, "bad-path", "UTF-8"),
         get("no path", "/v1/tropics", 404, "not-found", "/openapi.json"),
         get("no node", "/v1/nodes/77", 404, "unknown-node", "77"),
-        post("a part that comes later", "/v1/groups/g/poll", 404, "not-in-this-version", "groups"),
+        post("a part that comes later", "/consumers/g", 404, "not-in-this-version", "REST Proxy"),
         post("trim, which comes later", "/v1/topics/kept/partitions/0/trim", 404, "not-in-this-version", "trims"),
         post("the other REST API, which comes later", "/topics/kept", 404, "not-in-this-version", "REST Proxy"),
         row("PUT", request("PUT", RECORDS, &[JSON], GOOD), 405, "method-not-allowed", "PUT"),
