@@ -120,11 +120,24 @@ impl HttpGroup {
     }
 }
 
-/// The partitions that are a member's: in order, one to each member in turn.
-fn share<'a>(members: &BTreeSet<&str>, member: &str, partitions: &'a BTreeSet<PartitionKey>) -> Vec<&'a PartitionKey> {
-    let count = members.len().max(1);
-    let Some(rank) = members.iter().position(|other| *other == member) else { return Vec::new() };
-    partitions.iter().enumerate().filter(|(place, _)| place % count == rank).map(|(_, at)| at).collect()
+/// The free partitions that are a member's. Who holds some has these in its share already; the others are given out in
+/// order, each to whoever has fewest.
+fn share(http: &HttpGroup, member: &str, partitions: &BTreeSet<PartitionKey>) -> Vec<PartitionKey> {
+    let mut counts: BTreeMap<&str, usize> = http.members().into_iter().map(|other| (other, 0)).collect();
+    for held in http.leases.values() {
+        let own = held.lease.ranges.iter().filter(|range| partitions.contains(&range.at)).count();
+        *counts.entry(&held.lease.member).or_default() += own;
+    }
+    let mut own = Vec::new();
+    for at in partitions.iter().filter(|at| !http.is_leased(at)) {
+        let fewest = counts.iter().min_by_key(|(_, count)| **count).map(|(other, _)| *other);
+        let Some(other) = fewest else { break };
+        counts.entry(other).and_modify(|count| *count += 1);
+        if other == member {
+            own.push(at.clone());
+        }
+    }
+    own
 }
 
 impl Led {
@@ -174,8 +187,7 @@ impl Coordinator {
         }
         http.members.insert(member.to_string(), until_ms);
         let partitions: BTreeSet<PartitionKey> = partitions.into_iter().collect();
-        let own = share(&http.members(), member, &partitions).into_iter().filter(|at| !http.is_leased(at));
-        let own: Vec<PartitionKey> = own.cloned().collect();
+        let own = share(http, member, &partitions);
         let turn = |at: PartitionKey| Turn { committed: led.committed(group, &at), at };
         let turns = own.into_iter().map(turn).collect();
         self.drive(&shard, &led.core);
@@ -430,12 +442,24 @@ mod tests {
     #[test]
     fn shares_are_disjoint_and_leave_nothing_out() {
         let partitions: BTreeSet<PartitionKey> = (0..7).map(key).collect();
-        let members: BTreeSet<&str> = ["c", "a", "b"].into();
-        let mut all: Vec<_> = members.iter().flat_map(|member| share(&members, member, &partitions)).collect();
-        assert_eq!(share(&members, "a", &partitions).len(), 3);
-        all.sort();
-        assert_eq!(all, partitions.iter().collect::<Vec<_>>());
-        assert!(share(&members, "stranger", &partitions).is_empty());
+        let mut http = HttpGroup::default();
+        for member in ["c", "a", "b"] {
+            http.members.insert(member.to_string(), 10);
+        }
+        let all = |http: &HttpGroup| {
+            let mut all: Vec<_> = ["a", "b", "c"].iter().flat_map(|member| share(http, member, &partitions)).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(share(&http, "a", &partitions), [key(0), key(3), key(6)]);
+        assert_eq!(all(&http), partitions.iter().cloned().collect::<Vec<_>>());
+        assert!(share(&http, "stranger", &partitions).is_empty());
+
+        let mut b = held(&[(0, 0, 1), (1, 0, 1), (2, 0, 1)]);
+        b.lease.member = "b".into();
+        http.leases.insert(LeaseId(1), b);
+        assert_eq!(all(&http), [key(3), key(4), key(5), key(6)], "what is free");
+        assert!(share(&http, "b", &partitions).is_empty(), "it holds its share");
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn current(reset: &Reset) -> Result<BTreeMap<Place, i64>, Failure> {
 fn wanted(reset: &Reset, current: &BTreeMap<Place, i64>) -> Result<BTreeMap<String, BTreeSet<i64>>, Failure> {
     let mut wanted: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     if reset.all_topics {
-        current.keys().for_each(|(topic, _)| drop(wanted.entry(topic.clone()).or_default()));
+        wanted = current.keys().map(|(topic, _)| (topic.clone(), BTreeSet::new())).collect();
         if wanted.is_empty() {
             return Err(Failure::usage(format_args!("group {} has no offsets: name topics with --topic", reset.group)));
         }
