@@ -10,7 +10,10 @@ use crate::http::cursor::Cursor;
 use crate::http::json_record::{RecordParser, parse_line, parse_records};
 use crate::http::query::Query;
 use crate::http::render::{Format, Renderer};
-use crate::record::{HEADER_LEN, Limits, Record, check_batches, parse_header, records, stamp};
+use crate::record::{
+    ClientRules, Compression, HEADER_LEN, Limits, Record, TimestampRule, check_batches, parse_header, records, stamp,
+    take_client_batch,
+};
 use crate::state::meta::{MetaCommand, MetaState};
 use crate::state::partition::{EntryAttributes, PartitionCommand, PartitionState};
 use crate::transport::Message;
@@ -40,6 +43,7 @@ const LIMITS: Limits = Limits { record_bytes_max: 1 << 10, batch_bytes_max: 1 <<
 
 /// Batches as a client sends them. What is taken must be readable, to the last record.
 pub fn record_check(bytes: &[u8]) {
+    client_batch(bytes);
     let Ok(infos) = check_batches(bytes, &LIMITS) else { return };
     let mut stamped = bytes.to_vec();
     stamp(&mut stamped, Offset(7), 3).expect("batches that were checked can be stamped");
@@ -50,6 +54,26 @@ pub fn record_check(bytes: &[u8]) {
     assert_eq!(read.len() as u64, counted);
     assert!(read.iter().zip(7..).all(|(record, offset)| record.offset == Offset(offset)));
     assert_eq!(infos.iter().map(|info| info.len).sum::<usize>(), bytes.len());
+}
+
+/// A batch as a Kafka client sends it. What is taken can be read, and has the timestamps that are told of it.
+fn client_batch(bytes: &[u8]) {
+    let plain = TimestampRule::Create { oldest_ms: 0, newest_ms: i64::MAX };
+    let append = TimestampRule::Append { now_ms: 77 };
+    for (timestamps, compression) in
+        [(plain, None), (append, None), (plain, Some(Compression::Zstd)), (plain, Some(Compression::None))]
+    {
+        let rules = ClientRules { limits: LIMITS, timestamps, compression };
+        let Ok(taken) = take_client_batch(Bytes::copy_from_slice(bytes), &rules) else { continue };
+        let mut stamped = taken.bytes.to_vec();
+        stamp(&mut stamped, Offset(7), 3).expect("a batch that was taken can be stamped");
+        let limits = Limits { batch_bytes_max: usize::MAX, ..LIMITS };
+        let read: Vec<Record> = records(Bytes::from(stamped), &limits)
+            .collect::<Result<_, _>>()
+            .expect("a batch that was taken can be read");
+        assert_eq!(read.len(), taken.record_count as usize);
+        assert_eq!(read.iter().map(|record| record.timestamp_ms).max(), Some(taken.timestamp_ms_max));
+    }
 }
 
 /// The same with length, magic and CRC made right, which no fuzzer guesses.

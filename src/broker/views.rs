@@ -8,6 +8,7 @@ use crate::partition::{LocalReadError, Partitions, Summary};
 use crate::state::meta::Node;
 use crate::transport::{Liveness, Transport};
 use crate::types::{GroupId, NodeId, Offset, PartitionId, Term};
+use futures::stream::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use tokio::time::Instant;
 
 /// Groups asked for in one message.
 const GROUPS_PER_MESSAGE: usize = 2_000;
+/// Groups looked at side by side for one message.
+const CONCURRENT_GROUPS: usize = 64;
 /// Rounds of following hints to the leaders.
 const ROUNDS_MAX: usize = 5;
 
@@ -28,16 +31,19 @@ fn alive(transport: &Transport) -> BTreeSet<NodeId> {
 /// Summaries of those of `groups` that this node leads. Groups that were never written here stay unborn.
 pub async fn summaries_here(partitions: &Partitions, transport: &Transport, groups: Vec<GroupId>) -> SummariesAnswer {
     let alive = alive(transport);
-    let mut answers = Vec::with_capacity(groups.len());
-    for group in groups {
-        let answer = if partitions.is_unwritten(group) {
-            SummaryAnswer::NeverWritten
-        } else {
-            written_summary(partitions, group, &alive).await
-        };
-        answers.push((group, answer));
-    }
-    answers
+    let answers = groups.into_iter().map(|group| {
+        let alive = &alive;
+        async move {
+            let answer = if partitions.is_unwritten(group) {
+                SummaryAnswer::NeverWritten
+            } else {
+                written_summary(partitions, group, alive).await
+            };
+            (group, answer)
+        }
+    });
+    // Side by side: after a start each log is to be opened, and each group may have to elect.
+    futures::stream::iter(answers).buffered(CONCURRENT_GROUPS).collect().await
 }
 
 async fn written_summary(partitions: &Partitions, group: GroupId, alive: &BTreeSet<NodeId>) -> SummaryAnswer {

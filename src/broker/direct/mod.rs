@@ -26,6 +26,12 @@ use super::{Broker, Missing};
 use crate::partition::Replica;
 use crate::types::{NodeId, PartitionId, Term};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a request waits for this node to serve after it was elected, and how often it looks.
+const ELECTED_PATIENCE: Duration = Duration::from_millis(500);
+const ELECTED_STEP: Duration = Duration::from_millis(2);
 
 /// What a request is about.
 #[derive(Clone, Debug)]
@@ -99,7 +105,16 @@ impl Broker {
     /// Opens the replica (it may be born by that) and waits a moment for an election where nobody leads.
     async fn open_replica(&self, target: &Target) -> Result<Arc<Replica>, DirectError> {
         let opened = led_replica(self.inner.parts.router.partitions(), target.group).await;
-        opened.map_err(|error| DirectError::NotReady(error.to_string()))
+        let replica = opened.map_err(|error| DirectError::NotReady(error.to_string()))?;
+        // Just elected, it serves as soon as its first entry is applied; a refusal would cost its client a round.
+        let until = Instant::now() + ELECTED_PATIENCE;
+        while replica.leading_term().is_err()
+            && replica.group.leadership().leader == Some(self.node_id())
+            && Instant::now() < until
+        {
+            tokio::time::sleep(ELECTED_STEP).await;
+        }
+        Ok(replica)
     }
 }
 

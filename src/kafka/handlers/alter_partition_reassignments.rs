@@ -27,7 +27,7 @@ pub async fn handle(
         }
         responses.push(ReassignableTopicResponse::default().with_name(topic.name).with_partitions(partitions));
     }
-    let response = AlterPartitionReassignmentsResponse::default().with_responses(responses);
+    let response = AlterPartitionReassignmentsResponse::default().with_error_message(None).with_responses(responses);
     if ctx.version >= 1 {
         return response.with_allow_replication_factor_change(request.allow_replication_factor_change);
     }

@@ -45,7 +45,7 @@ pub async fn handle(ctx: &RequestContext, request: CreateTopicsRequest) -> Creat
         } else {
             make(ctx, topic, request.validate_only, until).await
         };
-        let result = CreatableTopicResult::default().with_name(name);
+        let result = CreatableTopicResult::default().with_name(name).with_error_message(None);
         results.push(match made {
             Ok(made) => described(ctx, result, made),
             Err(refusal) => result

@@ -89,8 +89,8 @@ fn partition_of(view: PartitionView, nodes: &[Endpoint]) -> DescribeTopicPartiti
         .with_leader_epoch(leader_epoch(view.term))
         .with_replica_nodes(ids(view.replicas))
         .with_isr_nodes(ids(view.in_sync))
-        // Nobody but replicas with all acknowledged records may lead, so there are no others to tell of.
-        .with_eligible_leader_replicas(None)
-        .with_last_known_elr(None)
+        // Replicas out of sync are never told of as able to lead. Java fails on lists that are null.
+        .with_eligible_leader_replicas(Some(Vec::new()))
+        .with_last_known_elr(Some(Vec::new()))
         .with_offline_replicas(ids(offline))
 }

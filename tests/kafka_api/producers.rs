@@ -1,0 +1,103 @@
+//! Idempotent producers (KIP-98), on the wire.
+
+use super::support::Cluster;
+use super::wire::{Client, batch, name, of_producer};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
+use kafka_protocol::messages::{CreateTopicsRequest, DescribeProducersRequest, InitProducerIdRequest, ProducerId};
+
+const OUT_OF_ORDER: i16 = 45;
+const INVALID_EPOCH: i16 = 47;
+const INVALID_TIMESTAMP: i16 = 32;
+
+fn make_topic(client: &mut Client, topic: &str) {
+    let topic = CreatableTopic::default().with_name(name(topic)).with_num_partitions(1).with_replication_factor(1);
+    let made = client.call(7, &CreateTopicsRequest::default().with_timeout_ms(10_000).with_topics(vec![topic]));
+    assert_eq!(made.topics[0].error_code, 0, "{made:?}");
+}
+
+fn new_producer(client: &mut Client) -> i64 {
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_producer_id(ProducerId(-1))
+        .with_producer_epoch(-1);
+    let made = client.call(4, &request);
+    assert_eq!((made.error_code, made.producer_epoch), (0, 0), "{made:?}");
+    made.producer_id.0
+}
+
+#[test]
+fn a_batch_that_is_sent_again_is_written_once() {
+    let mut cluster = Cluster::start(1);
+    let mut client = Client::connect(&cluster.spec(1).kafka);
+    make_topic(&mut client, "once");
+    let (first, second) = (new_producer(&mut client), new_producer(&mut client));
+    assert_ne!(first, second);
+    let send = |client: &mut Client, producer, epoch, sequence, records: usize| {
+        let answer = client.produce("once", 0, of_producer(&batch(&vec![5; records]), producer, epoch, sequence));
+        (answer.error_code, answer.base_offset)
+    };
+    assert_eq!(send(&mut client, first, 0, 0, 3), (0, 0));
+    assert_eq!(send(&mut client, second, 0, 0, 2), (0, 3));
+    assert_eq!(send(&mut client, first, 0, 3, 1), (0, 5));
+    assert_eq!(send(&mut client, first, 0, 0, 3), (0, 0), "again: the first one's offset");
+    assert_eq!(send(&mut client, first, 0, 5, 1).0, OUT_OF_ORDER, "a hole");
+    assert_eq!(send(&mut client, first, 0, 3, 2).0, OUT_OF_ORDER, "the same number, another batch");
+    assert_eq!(send(&mut client, first, 1, 7, 1).0, OUT_OF_ORDER, "a new epoch begins at 0");
+    assert_eq!(send(&mut client, first, 1, 0, 1), (0, 6));
+    assert_eq!(send(&mut client, first, 0, 4, 1).0, INVALID_EPOCH, "the epoch before is over");
+    drop(client);
+    cluster.kill(1);
+    cluster.restart(1);
+    let mut client = Client::connect(&cluster.spec(1).kafka);
+    assert_eq!(send(&mut client, first, 1, 0, 1), (0, 6), "after a restart");
+    assert_eq!(send(&mut client, second, 0, 0, 2), (0, 3));
+    assert_eq!(send(&mut client, second, 0, 2, 1), (0, 7));
+    assert!(new_producer(&mut client) > second, "no producer id is given out twice");
+    let asked = TopicRequest::default().with_name(name("once")).with_partition_indexes(vec![0, 9]);
+    let described = client.call(0, &DescribeProducersRequest::default().with_topics(vec![asked]));
+    let partitions = &described.topics[0].partitions;
+    let known: Vec<_> = partitions[0]
+        .active_producers
+        .iter()
+        .map(|producer| (producer.producer_id.0, producer.producer_epoch, producer.last_sequence))
+        .collect();
+    assert_eq!(known, [(first, 1, 0), (second, 0, 2)]);
+    assert_eq!(partitions[1].error_code, 3, "an unknown partition");
+}
+
+#[test]
+fn a_batchs_timestamps_are_its_topics() {
+    let cluster = Cluster::start(1);
+    let mut client = Client::connect(&cluster.spec(1).kafka);
+    use kafka_protocol::messages::create_topics_request::CreatableTopicConfig;
+    let set = |name: &str, value: &str| {
+        let (name, value) = (super::wire::text(name), Some(super::wire::text(value)));
+        CreatableTopicConfig::default().with_name(name).with_value(value)
+    };
+    let topic = |topic: &str, configs| {
+        CreatableTopic::default()
+            .with_name(name(topic))
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_configs(configs)
+    };
+    let topics = vec![
+        topic("appended", vec![set("message.timestamp.type", "LogAppendTime")]),
+        topic("bounded", vec![set("message.timestamp.after.max.ms", "60000")]),
+        topic("three", vec![set("min.insync.replicas", "3")]),
+        topic("packed", vec![set("compression.type", "zstd")]),
+    ];
+    let made = client.call(7, &CreateTopicsRequest::default().with_timeout_ms(10_000).with_topics(topics));
+    assert!(made.topics.iter().all(|topic| topic.error_code == 0), "{made:?}");
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let appended = client.produce("appended", 0, batch(&[5]));
+    assert!(appended.error_code == 0 && (appended.log_append_time_ms - now).abs() < 60_000, "{appended:?}");
+    let given = client.produce("bounded", 0, batch(&[5]));
+    assert_eq!((given.error_code, given.log_append_time_ms), (0, -1));
+    assert_eq!(client.produce("bounded", 0, batch(&[now + 3_600_000])).error_code, INVALID_TIMESTAMP);
+    assert_eq!(client.produce("three", 0, batch(&[5])).error_code, 19, "more replicas are wanted than there are");
+    let packed = client.produce("packed", 0, batch(&[5; 100]));
+    assert_eq!((packed.error_code, packed.base_offset), (0, 0));
+}
