@@ -58,7 +58,7 @@ fn refused() -> Vec<(&'static str, Option<Bytes>, i16)> {
         ("no bytes", Some(Bytes::new()), 87),
         ("half a batch", Some(sound.slice(..sound.len() - 20)), 2),
         ("half a header", Some(sound.slice(..30)), 2),
-        ("bytes behind the batch", Some([&sound[..], b"more"].concat().into()), 2),
+        ("bytes behind the batch", Some([&sound[..], b"more"].concat().into()), 87),
         ("a record that is too large", Some(batch(&[2 << 20])), 10),
     ]
 }
