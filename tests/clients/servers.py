@@ -27,6 +27,7 @@ def free_ports(count, first=None):
         try:
             for offset in range(count):
                 listener = socket.socket()
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sockets.append(listener)
                 listener.bind(("127.0.0.1", port + offset))
             return port

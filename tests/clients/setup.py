@@ -21,6 +21,7 @@ COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-depende
 # Two suites are one set-up.
 GO_LOCK = threading.Lock()
 NODE_LOCK = threading.Lock()
+JAVA_LOCK = threading.Lock()
 
 
 class SetupFailed(Exception):
@@ -116,17 +117,28 @@ def go():
     return program
 
 
+def java_jars():
+    """A directory of jars: the Java client and the console tools."""
+    directory = Directory("java-jars", ["java/pom.xml"])
+    jars = os.path.join(directory.path, "jars")
+    with JAVA_LOCK:
+        if not directory.ready():
+            directory.begin()
+            directory.run("mvn", "-q", "-B", "-f", directory.sources[0], COPY_JARS, f"-DoutputDirectory={jars}")
+            directory.done()
+    return jars
+
+
 def java():
-    """The Java client's and the console tools' suite, compiled. It is short-lived: its JVM does not optimize much."""
-    directory = Directory("java", ["java/pom.xml", "java/suite"])
-    jars, classes = os.path.join(directory.path, "jars"), os.path.join(directory.path, "classes")
+    """The suite of the Java client and the console tools, compiled. It is short-lived: its JVM does not optimize much."""
+    jars = os.path.join(java_jars(), "*")
+    directory = Directory("java", ["java"])
+    classes, suite = os.path.join(directory.path, "classes"), os.path.join(directory.sources[0], "suite")
     if not directory.ready():
         directory.begin()
-        directory.run("mvn", "-q", "-B", "-f", directory.sources[0], COPY_JARS, f"-DoutputDirectory={jars}")
-        sources = sorted(os.path.join(directory.sources[1], name) for name in os.listdir(directory.sources[1]))
-        directory.run("javac", "-d", classes, "-cp", os.path.join(jars, "*"), *sources)
+        directory.run("javac", "-d", classes, "-cp", jars, *sorted(os.path.join(suite, name) for name in os.listdir(suite)))
         directory.done()
-    return ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{classes}:{os.path.join(jars, '*')}", "suite.Suite"]
+    return ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{classes}:{jars}", "suite.Suite"]
 
 
 def node(suite):

@@ -297,8 +297,8 @@ func saramaAdmin(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer admin.Close()
-	topic, retention := unique("admin"), "3600000"
-	detail := &sarama.TopicDetail{NumPartitions: 10, ReplicationFactor: b.replicas, ConfigEntries: map[string]*string{"retention.ms": &retention}}
+	topic, codec := unique("admin"), "gzip"
+	detail := &sarama.TopicDetail{NumPartitions: 10, ReplicationFactor: b.replicas, ConfigEntries: map[string]*string{"compression.type": &codec}}
 	if err := admin.CreateTopic(topic, detail, false); err != nil {
 		return err
 	}

@@ -183,10 +183,10 @@ const tests = {
       eq(await admin.createTopics({ topics: [{ topic }] }), false, 'the same topic again')
       await admin.createPartitions({ topicPartitions: [{ topic, count: 12 }] })
       await eventually('twelve partitions', async () => (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 12)
-      await admin.alterConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'retention.ms', value: '7200000' }] }] })
+      await admin.alterConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'compression.type', value: 'lz4' }] }] })
       await eventually('the setting', async () => {
-        const { resources: [found] } = await admin.describeConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: ['retention.ms'] }] })
-        return found.configEntries[0].configValue === '7200000'
+        const { resources: [found] } = await admin.describeConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: ['compression.type'] }] })
+        return found.configEntries[0].configValue === 'lz4'
       })
       eq((await admin.describeCluster()).brokers.length, bench.bootstrap.length, 'brokers')
       await send(bench, topic, numbers(10).map(n => ({ partition: 0, value: String(n) })))

@@ -161,10 +161,10 @@ const tests = {
       await fails(/TOPIC_ALREADY_EXISTS/, () => admin.createTopics({ topics: [topic], partitions: 1, replicas: 1 }), 'the same topic again')
       await admin.createPartitions({ topics: [{ name: topic, count: 12, assignments: null }] })
       await eventually('twelve partitions', async () => (await admin.metadata({ topics: [topic], forceUpdate: true })).topics.get(topic).partitionsCount === 12)
-      await admin.incrementalAlterConfigs({ resources: [{ resourceType: 2, resourceName: topic, configs: [{ name: 'retention.ms', configOperation: 0, value: '7200000' }] }] })
+      await admin.incrementalAlterConfigs({ resources: [{ resourceType: 2, resourceName: topic, configs: [{ name: 'compression.type', configOperation: 0, value: 'lz4' }] }] })
       await eventually('the setting', async () => {
-        const [found] = await admin.describeConfigs({ resources: [{ resourceType: 2, resourceName: topic, configurationKeys: ['retention.ms'] }] })
-        return found.configs[0].value === '7200000'
+        const [found] = await admin.describeConfigs({ resources: [{ resourceType: 2, resourceName: topic, configurationKeys: ['compression.type'] }] })
+        return found.configs[0].value === 'lz4'
       })
       await send(bench, numbers(10).map(n => ({ topic, value: String(n) })), { partitioner: () => 0 })
       await admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset: 4n }] }] })

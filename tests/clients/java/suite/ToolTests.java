@@ -131,11 +131,11 @@ final class ToolTests {
     private static void topics(Suite suite) throws Exception {
         String name = Suite.name("tool");
         topicsTool(suite, "--create", "--topic", name, "--partitions", 10, "--replication-factor", suite.replicas, "--config",
-            "retention.ms=3600000").ok().find("Created topic " + name);
+            "compression.type=gzip").ok().find("Created topic " + name);
         eventually("the topic is listed", () -> topicsTool(suite, "--list").ok().text.lines().anyMatch(name::equals));
         Ended described = topicsTool(suite, "--describe", "--topic", name).ok();
         eq(described.find("PartitionCount: (\\d+)"), "10", "partitions");
-        described.find("Configs: .*retention.ms=3600000");
+        described.find("Configs: .*compression.type=gzip");
         eq(described.text.lines().filter(line -> line.contains("Partition: ") && line.matches(".*Leader: \\d.*")).count(), 10L, "leaders");
         check(topicsTool(suite, "--create", "--topic", name).status != 0, "the same topic again is refused");
         topicsTool(suite, "--alter", "--topic", name, "--partitions", 12).ok();
@@ -182,13 +182,13 @@ final class ToolTests {
         String name = suite.topic("configs", 1);
         Object[] common = {"--bootstrap-server", suite.bootstrap, "--entity-type", "topics", "--entity-name", name};
         String tool = "kafka.admin.ConfigCommand";
-        run(tool, "", with(common, "--alter", "--add-config", "max.message.bytes=222222,retention.ms=7200000")).ok().find("Completed updating config");
+        run(tool, "", with(common, "--alter", "--add-config", "max.message.bytes=222222,compression.type=lz4")).ok().find("Completed updating config");
         eventually("the settings", () -> {
             String text = run(tool, "", with(common, "--describe")).ok().text;
-            return text.contains("max.message.bytes=222222") && text.contains("retention.ms=7200000");
+            return text.contains("max.message.bytes=222222") && text.contains("compression.type=lz4");
         });
-        run(tool, "", with(common, "--alter", "--delete-config", "retention.ms")).ok();
-        eventually("one setting is gone", () -> !run(tool, "", with(common, "--describe")).ok().text.contains("retention.ms=7200000"));
+        run(tool, "", with(common, "--alter", "--delete-config", "compression.type")).ok();
+        eventually("one setting is gone", () -> !run(tool, "", with(common, "--describe")).ok().text.contains("compression.type=lz4"));
         run(tool, "", with(common, "--describe", "--all")).ok().find("cleanup.policy=delete");
         Ended broker = run(tool, "", "--bootstrap-server", suite.bootstrap, "--entity-type", "brokers", "--entity-name", 1, "--describe", "--all");
         broker.ok().find("configs for broker 1");
