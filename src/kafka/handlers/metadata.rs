@@ -89,7 +89,8 @@ async fn find(ctx: &RequestContext, topics: &[MetadataRequestTopic], request: &M
     }
     let looked_up = asked.into_keys().map(|(name, id)| async move {
         let id = TopicId(id);
-        let Some(name) = name else {
+        // An id goes first: Java's client sends an empty name beside it, not none.
+        let Some(name) = name.filter(|_| id == TopicId::default()) else {
             let missing = Found::Missing { name: None, id, error: ResponseError::UnknownTopicId };
             return ctx.broker.topic_by_id(id).map_or(missing, Found::Topic);
         };
