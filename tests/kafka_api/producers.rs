@@ -1,10 +1,14 @@
 //! Idempotent producers (KIP-98), on the wire.
 
-use super::support::Cluster;
+use super::support::{Cluster, LONG};
 use super::wire::{Client, batch, name, of_producer};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
-use kafka_protocol::messages::{CreateTopicsRequest, DescribeProducersRequest, InitProducerIdRequest, ProducerId};
+use kafka_protocol::messages::{
+    BrokerId, CreateTopicsRequest, DescribeProducersRequest, InitProducerIdRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProducerId,
+};
+use std::time::Instant;
 
 const OUT_OF_ORDER: i16 = 45;
 const INVALID_EPOCH: i16 = 47;
@@ -100,4 +104,47 @@ fn a_batchs_timestamps_are_its_topics() {
     assert_eq!(client.produce("three", 0, batch(&[5])).error_code, 19, "more replicas are wanted than there are");
     let packed = client.produce("packed", 0, batch(&[5; 100]));
     assert_eq!((packed.error_code, packed.base_offset), (0, 0));
+}
+
+#[test]
+fn another_leader_knows_the_producers_and_where_terms_end() {
+    use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;
+    use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+    use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+    let mut cluster = Cluster::start(3);
+    let mut client = Client::connect(&cluster.spec(1).kafka);
+    let replicas = [1, 2, 3].map(BrokerId).to_vec();
+    let assignment = CreatableReplicaAssignment::default().with_partition_index(0).with_broker_ids(replicas);
+    let topic = CreatableTopic::default().with_name(name("moved")).with_num_partitions(-1).with_replication_factor(-1);
+    let topics = vec![topic.with_assignments(vec![assignment])];
+    let made = client.call(7, &CreateTopicsRequest::default().with_timeout_ms(10_000).with_topics(topics));
+    assert_eq!(made.topics[0].error_code, 0, "{made:?}");
+    let producer = new_producer(&mut client);
+    let sent = of_producer(&batch(&[5; 3]), producer, 0, 0);
+    assert_eq!(client.produce("moved", 0, sent.clone()).base_offset, 0);
+    let asked = MetadataRequestTopic::default().with_name(Some(name("moved")));
+    let described = client.call(9, &MetadataRequest::default().with_topics(Some(vec![asked])));
+    let epoch = described.topics[0].partitions[0].leader_epoch;
+    cluster.kill(1);
+    let begin = Instant::now();
+    let (mut client, again) = 'found: loop {
+        for node in [2, 3] {
+            let mut client = Client::connect(&cluster.spec(node).kafka);
+            let again = client.produce("moved", 0, sent.clone());
+            if again.error_code == 0 {
+                break 'found (client, again);
+            }
+        }
+        assert!(begin.elapsed() < LONG, "another replica is elected");
+    };
+    assert_eq!(again.base_offset, 0, "the new leader knows the batch");
+    let next = client.produce("moved", 0, of_producer(&batch(&[5; 2]), producer, 0, 3));
+    assert_eq!((next.error_code, next.base_offset), (0, 3));
+    let asked = OffsetForLeaderPartition::default().with_partition(0).with_current_leader_epoch(-1);
+    let asked =
+        OffsetForLeaderTopic::default().with_topic(name("moved")).with_partitions(vec![asked.with_leader_epoch(epoch)]);
+    let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
+    let ended = client.call(4, &request);
+    let partition = &ended.topics[0].partitions[0];
+    assert_eq!((partition.error_code, partition.leader_epoch, partition.end_offset), (0, epoch, 3));
 }
