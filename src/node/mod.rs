@@ -124,6 +124,20 @@ fn store_config(config: &Config, world: &World) -> StoreConfig {
     }
 }
 
+fn transport_config(config: &Config, store: &Store) -> TransportConfig {
+    let identity = store.identity();
+    let mut peers = config.members();
+    peers.remove(&config.node_id);
+    TransportConfig {
+        cluster_id: identity.cluster_id,
+        liveness: LivenessConfig {
+            heartbeat_interval: config.liveness.heartbeat_interval(),
+            silent_after: config.liveness.silent_after(),
+        },
+        ..TransportConfig::new(config.node_id, identity.node_uuid, config.peer.listen.to_string(), peers)
+    }
+}
+
 fn raft_timing(config: &Config) -> RaftTiming {
     RaftTiming {
         heartbeat_interval_ms: config.raft.heartbeat_interval_ms,
@@ -146,17 +160,7 @@ impl Node {
             .blocking(move || Store::open(fs, &dir, node_id, for_store, &store_random))
             .await
             .with_context(|| format!("data directory {}", config.data_dir.display()))?;
-        let identity = store.identity();
-        let mut peers = config.members();
-        peers.remove(&config.node_id);
-        let transport_config = TransportConfig {
-            cluster_id: identity.cluster_id,
-            liveness: LivenessConfig {
-                heartbeat_interval: config.liveness.heartbeat_interval(),
-                silent_after: config.liveness.silent_after(),
-            },
-            ..TransportConfig::new(config.node_id, identity.node_uuid, config.peer.listen.to_string(), peers)
-        };
+        let transport_config = transport_config(&config, &store);
         let transport = Transport::start(transport_config, net, tasks.clone(), random.clone(), None)
             .await
             .with_context(|| format!("cannot listen on {} for peers", config.peer.listen))?;
