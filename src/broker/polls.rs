@@ -24,6 +24,8 @@ const NO_TURN_PAUSE: Duration = Duration::from_millis(200);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// Partitions read at the same time for one poll.
 const CONCURRENT_PARTITIONS: usize = 16;
+/// Partitions that one poll waits on at the same time; others have their turn a second later.
+const WATCHED_PARTITIONS_MAX: usize = 256;
 const LIMITS: Limits = Limits { record_bytes_max: 64 << 20, batch_bytes_max: 64 << 20, inflated_bytes_max: 64 << 20 };
 
 /// One poll.
@@ -177,7 +179,8 @@ impl Broker {
             return Ok(parts);
         }
         let wait_ms = left.as_millis().max(1) as u64;
-        let waits = turns.iter().map(|turn| self.read_turn(topics, turn, poll.max_bytes, wait_ms, deadline));
+        let watched = turns.iter().take(WATCHED_PARTITIONS_MAX);
+        let waits = watched.map(|turn| self.read_turn(topics, turn, poll.max_bytes, wait_ms, deadline));
         let mut waits: FuturesUnordered<_> = waits.collect();
         while let Some(read) = waits.next().await {
             parts.extend(cut(read?, &mut records_left, &mut bytes_left));

@@ -32,7 +32,7 @@ use crate::tasks::Tasks;
 use crate::types::GroupId;
 use parking_lot::Mutex;
 use shard::{Led, Shard};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::MutexGuard;
@@ -81,7 +81,7 @@ pub struct CoordinatorParts {
 struct Inner {
     config: CoordinatorConfig,
     parts: CoordinatorParts,
-    shards: Mutex<HashMap<GroupId, Arc<Shard>>>,
+    shards: Mutex<BTreeMap<GroupId, Arc<Shard>>>,
 }
 
 /// The coordinator of this node. Cheap to clone. `at` is, in all calls, the Raft group of the partition that holds the
@@ -93,7 +93,7 @@ pub struct Coordinator {
 
 impl Coordinator {
     pub fn new(config: CoordinatorConfig, parts: CoordinatorParts) -> Coordinator {
-        Coordinator { inner: Arc::new(Inner { config, parts, shards: Mutex::new(HashMap::new()) }) }
+        Coordinator { inner: Arc::new(Inner { config, parts, shards: Mutex::new(BTreeMap::new()) }) }
     }
 
     /// What an operator decided.

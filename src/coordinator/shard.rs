@@ -11,7 +11,7 @@ use crate::tasks::OnPanic;
 use crate::types::{Acks, GroupId, Term};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -40,10 +40,10 @@ pub(super) type Written = oneshot::Receiver<Result<(), GroupError>>;
 pub(super) struct Led {
     pub term: Term,
     pub replica: Arc<Replica>,
-    live: HashMap<String, LiveGroup>,
-    pub http: HashMap<String, HttpGroup>,
-    joins: HashMap<Ticket, oneshot::Sender<Result<Joined, GroupError>>>,
-    syncs: HashMap<Ticket, oneshot::Sender<Result<Synced, GroupError>>>,
+    live: BTreeMap<String, LiveGroup>,
+    pub http: BTreeMap<String, HttpGroup>,
+    joins: BTreeMap<Ticket, oneshot::Sender<Result<Joined, GroupError>>>,
+    syncs: BTreeMap<Ticket, oneshot::Sender<Result<Synced, GroupError>>>,
     last_ticket: u64,
     config: LiveConfig,
     groups_max: usize,
@@ -62,10 +62,10 @@ impl Led {
     pub fn begin(term: Term, replica: Arc<Replica>, config: &CoordinatorConfig) -> Led {
         let mut led = Led {
             term,
-            live: HashMap::new(),
-            http: HashMap::new(),
-            joins: HashMap::new(),
-            syncs: HashMap::new(),
+            live: BTreeMap::new(),
+            http: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            syncs: BTreeMap::new(),
             last_ticket: 0,
             config: config.live.clone(),
             groups_max: config.groups_max,

@@ -3,7 +3,7 @@
 
 use crate::faults::Kind;
 use crate::world::network::Delay;
-use balsa::config::{Config, LimitsConfig, LivenessSettings, PeerConfig, RaftConfig, StorageConfig};
+use balsa::config::{Config, GroupsConfig, LimitsConfig, LivenessSettings, PeerConfig, RaftConfig, StorageConfig};
 use balsa::random::Random;
 use balsa::types::NodeId;
 use std::path::PathBuf;
@@ -43,6 +43,8 @@ pub struct Swarm {
     pub voters_change_ms: Option<u64>,
     /// Clients that are idempotent producers of Kafka.
     pub kafka_clients: u64,
+    /// Requests that are about the client's own group.
+    pub group_percent: u64,
 }
 
 fn one_of<T: Clone>(random: &Random, values: &[T]) -> T {
@@ -89,6 +91,7 @@ impl Swarm {
             chaos_ms: 4_000 + random.below(8_000),
             voters_change_ms: None,
             kafka_clients: 0,
+            group_percent: 0,
         };
         // Drawn last, so that it changes nothing else of a seed. Few voters bear no damage, not even of one of them.
         if random.below(2) == 0 && !swarm.faults.contains(&Kind::Damage) {
@@ -96,6 +99,7 @@ impl Swarm {
             swarm.replication = if nodes == 4 { 4 } else { replication };
         }
         swarm.kafka_clients = random.below(swarm.clients + 1);
+        swarm.group_percent = one_of(random, &[0, 10, 40]);
         swarm
     }
 
@@ -122,6 +126,7 @@ impl Swarm {
                 index_interval_bytes: 1 << 10,
                 ..StorageConfig::default()
             },
+            groups: GroupsConfig { partitions: 2, ..GroupsConfig::default() },
             // Not by the memory of the machine that simulates.
             limits: LimitsConfig { in_flight_bytes: 64 << 20, ..LimitsConfig::default() },
             ..Config::default()

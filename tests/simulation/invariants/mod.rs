@@ -4,6 +4,7 @@
 //! ([`Event`]), or both. It remembers what it needs and says in words what is wrong. It is told when topics are gone.
 
 mod acknowledged_is_durable;
+mod committed_offsets_never_go_back;
 mod compare_and_append;
 mod election_safety;
 mod flushed_survives;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(one_record_per_offset::OneRecordPerOffset::default()),
         Box::new(compare_and_append::CompareAndAppend::default()),
         Box::new(linearizable_end::LinearizableEnd::default()),
+        Box::new(committed_offsets_never_go_back::CommittedOffsetsNeverGoBack::default()),
     ]
 }
 

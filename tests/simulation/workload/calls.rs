@@ -1,6 +1,7 @@
 //! How a call is carried out on a node: through its broker, as a front does it.
 
 use super::{Call, Outcome, Place, Producer};
+use balsa::broker::groups::{Commit, GroupError, PartitionKey, Reply, Request};
 use balsa::broker::{
     Broker, CreateTopic, Direct, DirectError, Fetch, FetchError, IdempotencyKey, Isolation, Produce, ProduceError,
     ProduceRecords, ReadFrom, RecordSet, TopicError, TopicView,
@@ -59,6 +60,12 @@ pub async fn carry_out(broker: Broker, call: Call, patience: Duration) -> Outcom
                 Err(error) => topic_failed(&error),
             };
         }
+        Call::Commit { topic, partition, group, offset } => {
+            return commit(&broker, (topic, *partition), group, *offset, deadline).await;
+        }
+        Call::Committed { topic, partition, group } => {
+            return committed(&broker, (topic, *partition), group, deadline).await;
+        }
         other => match broker.resolve_topic(other.topic(), false, deadline).await {
             Ok(topic) => topic,
             Err(error) => return refused(error),
@@ -80,7 +87,37 @@ pub async fn carry_out(broker: Broker, call: Call, patience: Duration) -> Outcom
             Ok(()) => Outcome::Deleted { topic: topic.id.0 },
             Err(error) => topic_failed(&error),
         },
-        Call::Create { .. } => unreachable!("done above"),
+        Call::Create { .. } | Call::Commit { .. } | Call::Committed { .. } => unreachable!("done above"),
+    }
+}
+
+fn group_failed(error: &GroupError) -> Outcome {
+    match error {
+        GroupError::Unknown(_) => unknown(error),
+        _ => refused(error),
+    }
+}
+
+async fn commit(broker: &Broker, at: (&str, u32), group: &str, offset: u64, deadline: Instant) -> Outcome {
+    let at = PartitionKey::new(at.0, at.1 as i32);
+    let commit = Commit { at, offset: offset as i64, leader_epoch: -1, metadata: String::new() };
+    let request = Request::Commit { group: group.to_string(), commits: vec![commit] };
+    match broker.ask_group(group, request, true, deadline).await {
+        Ok(_) => Outcome::Committed,
+        Err(error) => group_failed(&error),
+    }
+}
+
+async fn committed(broker: &Broker, at: (&str, u32), group: &str, deadline: Instant) -> Outcome {
+    let partitions = Some(vec![PartitionKey::new(at.0, at.1 as i32)]);
+    let request = Request::Offsets { group: group.to_string(), partitions };
+    match broker.ask_group(group, request, true, deadline).await {
+        Ok(Reply::Offsets(offsets)) => {
+            let found = offsets.into_iter().find_map(|(_, offset)| offset);
+            Outcome::Offset { offset: found.map(|kept| kept.offset as u64) }
+        }
+        Ok(other) => refused(format!("{other:?}")),
+        Err(error) => group_failed(&error),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Client {
     values: u64,
     /// The number of its next record in each partition, where it is an idempotent producer of Kafka.
     sequences: Option<BTreeMap<(String, u32), i32>>,
+    /// How often its group committed.
+    commits: u64,
     /// Makes and deletes this topic, if any.
     admin_of: Option<(String, u32)>,
     admin_exists: bool,
@@ -49,6 +51,7 @@ impl Client {
             attempts: 0,
             values: 0,
             sequences: None,
+            commits: 0,
             admin_of,
             admin_exists: false,
         }
@@ -95,6 +98,9 @@ impl Client {
                 false => Call::Create { topic, partitions, replication: swarm.replication },
             };
         }
+        if swarm.group_percent > 0 && self.chance(swarm.group_percent) {
+            return self.of_group();
+        }
         let (topic, partitions) = self.topics.0[self.choose(self.topics.0.len())].clone();
         let partition = self.random.below(u64::from(partitions)) as u32;
         let at = (topic.clone(), partition);
@@ -106,6 +112,16 @@ impl Client {
                 Call::Read { topic, partition, from, linearizable: share % 3 == 1 }
             }
         }
+    }
+
+    /// One of what a group of its own asks. Of the first topic, which is never deleted: offsets go with their topic.
+    fn of_group(&mut self) -> Call {
+        let (topic, partition, group) = (self.topics.0[0].0.clone(), 0, format!("group-{}", self.id));
+        if self.chance(50) {
+            return Call::Committed { topic, partition, group };
+        }
+        self.commits += 1;
+        Call::Commit { topic, partition, group, offset: self.commits }
     }
 
     fn produce(&mut self, swarm: &Swarm, topic: String, partition: u32) -> Call {
@@ -164,7 +180,7 @@ impl Client {
             Outcome::Created { .. } => self.admin_exists = true,
             Outcome::Deleted { .. } => self.admin_exists = false,
             Outcome::Refused { .. } | Outcome::Unknown { .. } => self.trouble(event, outcome),
-            Outcome::Wrong { .. } => {}
+            Outcome::Committed | Outcome::Offset { .. } | Outcome::Wrong { .. } => {}
         }
     }
 

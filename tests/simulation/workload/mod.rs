@@ -69,6 +69,19 @@ pub enum Call {
     Delete {
         topic: String,
     },
+    /// A group of the client's own says how far it has read: further each time.
+    Commit {
+        topic: String,
+        partition: u32,
+        group: String,
+        offset: u64,
+    },
+    /// How far has that group read?
+    Committed {
+        topic: String,
+        partition: u32,
+        group: String,
+    },
 }
 
 impl Call {
@@ -78,13 +91,19 @@ impl Call {
             | Call::Read { topic, .. }
             | Call::End { topic, .. }
             | Call::Create { topic, .. }
+            | Call::Commit { topic, .. }
+            | Call::Committed { topic, .. }
             | Call::Delete { topic } => topic,
         }
     }
 
     pub fn partition(&self) -> u32 {
         match self {
-            Call::Produce { partition, .. } | Call::Read { partition, .. } | Call::End { partition, .. } => *partition,
+            Call::Produce { partition, .. }
+            | Call::Read { partition, .. }
+            | Call::End { partition, .. }
+            | Call::Commit { partition, .. }
+            | Call::Committed { partition, .. } => *partition,
             Call::Create { .. } | Call::Delete { .. } => 0,
         }
     }
@@ -135,6 +154,12 @@ pub enum Outcome {
     },
     Deleted {
         topic: Uuid,
+    },
+    /// The group's offset is durable.
+    Committed,
+    /// The group's offset, if it has one.
+    Offset {
+        offset: Option<u64>,
     },
     /// The compare-and-append found another end.
     Mismatch {

@@ -450,9 +450,10 @@ impl Seen {
                 self.asked.insert(ticket.0);
                 let ids: Vec<String> = world.group.members.keys().cloned().collect();
                 let id = ids.get(usize::from(who) % ids.len().max(1)).cloned().unwrap_or(id);
-                self.syncs.insert(ticket.0, (id.clone(), generation));
                 let assignments = ids.iter().enumerate().map(|(at, id)| (id.clone(), vec![at as u8 + 1])).collect();
                 let instance_id = world.group.members.get(&id).and_then(|member| member.instance_id.clone());
+                // A static member that came back is the same one, under another id.
+                self.syncs.insert(ticket.0, (instance_id.clone().unwrap_or_else(|| id.clone()), generation));
                 let speaker = Speaker { instance_id, ..speaker(&id, generation) };
                 world.group.sync(&Sync { speaker, assignments, ..Sync::default() }, ticket, world.now_ms);
             }
