@@ -15,6 +15,7 @@ mod world;
 pub use world::World;
 
 use crate::broker::{Broker, BrokerConfig, BrokerParts, Router};
+use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::controller::{Controller, Refused};
 use crate::coordinator::{Coordinator, CoordinatorConfig, CoordinatorParts};
@@ -23,6 +24,7 @@ use crate::kafka;
 use crate::partition::Partitions;
 use crate::peer::PeerServer;
 use crate::raft::{Groups, RaftTiming};
+use crate::random::Random;
 use crate::state::meta::Node as NodeEntry;
 use crate::storage::{Store, StoreConfig};
 use crate::tasks::{OnPanic, Tasks};
@@ -184,14 +186,7 @@ impl Node {
         groups.set_directory(Arc::new(controller.clone()));
         let partitions = Partitions::new(groups.clone(), clock.clone(), tasks.clone());
         let router = Router::new(config.node_id, partitions.clone(), transport.clone());
-        let coordinator_parts = CoordinatorParts {
-            partitions: partitions.clone(),
-            controller: controller.clone(),
-            clock: clock.clone(),
-            random: random.clone(),
-            tasks: tasks.clone(),
-        };
-        let coordinator = Coordinator::new(coordinator_config(&config), coordinator_parts);
+        let coordinator = coordinator(&config, &partitions, &controller, &clock, &random, &tasks);
         let parts = BrokerParts {
             controller: controller.clone(),
             coordinator: coordinator.clone(),
@@ -348,6 +343,24 @@ impl Node {
         }
         tracing::info!(took_ms = started.elapsed().as_millis() as u64, "the node has stopped");
     }
+}
+
+fn coordinator(
+    config: &Config,
+    partitions: &Partitions,
+    controller: &Controller,
+    clock: &SharedClock,
+    random: &Random,
+    tasks: &Tasks,
+) -> Coordinator {
+    let parts = CoordinatorParts {
+        partitions: partitions.clone(),
+        controller: controller.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+        tasks: tasks.clone(),
+    };
+    Coordinator::new(coordinator_config(config), parts)
 }
 
 fn coordinator_config(config: &Config) -> CoordinatorConfig {
