@@ -24,7 +24,7 @@ use bytes::Bytes;
 pub type Target = fn(&[u8]);
 
 /// Names and functions of all targets.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("record_check", record_check),
     ("record_sealed", record_sealed),
     ("record_iterate", record_iterate),
@@ -35,6 +35,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("segment", store::segment),
     ("vote", store::vote),
     ("peer_frames", peer_frames),
+    ("kafka_requests", kafka_requests),
     ("state_codecs", state_codecs),
 ];
 
@@ -176,6 +177,11 @@ pub fn peer_frames(bytes: &[u8]) {
         };
         crate::raft::decode_all_ways(message);
     }
+}
+
+/// A Kafka client's request, without the length before it. What is not refused is decoded.
+pub fn kafka_requests(bytes: &[u8]) {
+    let _ = crate::kafka::dispatch::read(Bytes::copy_from_slice(bytes));
 }
 
 /// Commands and snapshots of the state machines, which come from peers and from disk.

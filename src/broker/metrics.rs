@@ -1,6 +1,7 @@
 //! Counters of the broker's work and gauges of the node, in the Prometheus text format.
 
 use super::api::ProduceError;
+use super::front_metrics::FrontFamilies;
 use crate::partition::ReadResult;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -22,6 +23,7 @@ pub struct Metrics {
     produce_seconds: Histogram,
     fetch_requests: Counter,
     fetch_bytes: Counter,
+    fronts: FrontFamilies,
     gauges: Gauges,
 }
 
@@ -67,6 +69,7 @@ impl Default for Metrics {
             produce_seconds: latency_buckets(),
             fetch_requests: Counter::default(),
             fetch_bytes: Counter::default(),
+            fronts: FrontFamilies::default(),
             gauges: Gauges::default(),
             registry: Registry::default(),
         };
@@ -86,6 +89,7 @@ impl Default for Metrics {
         );
         registry.register("fetch_requests", "Reads of one partition", metrics.fetch_requests.clone());
         registry.register_with_unit("fetch", "Bytes of record batches read", Unit::Bytes, metrics.fetch_bytes.clone());
+        metrics.fronts.register(&mut registry);
         metrics.gauges.register(&mut registry);
         Metrics { registry, ..metrics }
     }
@@ -165,6 +169,10 @@ impl Metrics {
     pub(super) fn fetched(&self, read: &ReadResult) {
         self.fetch_requests.inc();
         self.fetch_bytes.inc_by(read.batches.iter().map(|stored| stored.len() as u64).sum());
+    }
+
+    pub(super) fn fronts(&self) -> &FrontFamilies {
+        &self.fronts
     }
 
     pub(super) fn text(&self, now: &Snapshot) -> String {

@@ -13,6 +13,7 @@ pub mod api;
 mod direct;
 mod endpoints;
 pub mod forward;
+mod front_metrics;
 mod group_views;
 pub mod groups;
 mod keyed;
@@ -32,6 +33,7 @@ pub use direct::{
     PendingProduce, ProducerView,
 };
 pub use endpoints::NodeEndpoint;
+pub use front_metrics::FrontMetrics;
 pub use group_views::{Progress, Reset};
 pub use metrics::Metrics;
 pub use polls::{Poll, PollError, Polled};

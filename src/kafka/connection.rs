@@ -95,8 +95,9 @@ pub async fn serve(front: Arc<Front>, stream: TcpStream, address: SocketAddr) {
         active: Instant::now(),
         front,
     };
-    let client = connection.client.address;
+    let (client, front) = (connection.client.address, connection.front.clone());
     if let Ended::Because(reason) = connection.run().await {
+        front.metrics.refused.inc();
         tracing::warn!(%client, reason, "a Kafka connection was closed");
     }
 }
@@ -262,6 +263,7 @@ impl Connection {
                 Ok(0) => return Err(Ended::Quietly),
                 Ok(written) => {
                     self.outgoing.advance(written);
+                    self.front.metrics.sent_bytes.inc_by(written as u64);
                     self.active = Instant::now();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -288,7 +290,10 @@ impl Connection {
         }
         match self.stream.try_read_buf(self.inbox.buffer()) {
             Ok(0) => self.at_end = true,
-            Ok(_) => self.active = Instant::now(),
+            Ok(len) => {
+                self.front.metrics.received_bytes.inc_by(len as u64);
+                self.active = Instant::now();
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
         }

@@ -40,6 +40,9 @@ pub struct Api {
     /// Version of the request's header, by version.
     header: fn(i16) -> i16,
     begin: fn(RequestContext, Bytes) -> Result<Begun, Malformed>,
+    /// Reads a request and forgets it.
+    #[cfg(any(test, fuzzing))]
+    read: fn(i16, Bytes) -> Result<(), Malformed>,
     /// The answer to a version that is not served, if it has one.
     unsupported: Option<fn(&RequestContext) -> Result<Answer, String>>,
 }
@@ -70,6 +73,8 @@ macro_rules! api {
             max: *handlers::$module::VERSIONS.end(),
             header: <$request as HeaderVersion>::header_version,
             begin: $begin,
+            #[cfg(any(test, fuzzing))]
+            read: |version, body| decode::<$request>(version, body).map(drop),
             unsupported: $unsupported,
         }
     };
@@ -151,9 +156,10 @@ pub static APIS: &[Api] = &[
 /// The bytes are no request of an API and version that is served, and no answer can say so.
 pub fn begin(front: &Arc<Front>, client: &Client, mut frame: Bytes) -> Result<(Begun, usize), Malformed> {
     let Preamble { api_key, version, correlation_id } = Preamble::read(&mut frame)?;
-    let Some(api) = APIS.iter().find(|api| api.key == api_key) else {
+    let Some((place, api)) = APIS.iter().enumerate().find(|(_, api)| api.key == api_key) else {
         return Err(Malformed(format!("the client asks for API {api_key} (version {version}), which is not served")));
     };
+    front.requests_of[place].inc();
     let mut ctx = RequestContext {
         front: front.clone(),
         broker: front.broker.clone(),
@@ -179,4 +185,23 @@ pub fn begin(front: &Arc<Front>, client: &Client, mut frame: Bytes) -> Result<(B
     let measured = prescan::measure(fields, version, flexible, &frame).map_err(named)?;
     let begun = (api.begin)(ctx, frame).map_err(named)?;
     Ok((begun, measured.decoded_bytes))
+}
+
+/// Reads a frame as [`begin`] does, and does nothing with it.
+///
+/// # Errors
+/// As [`begin`].
+#[cfg(any(test, fuzzing))]
+pub fn read(mut frame: Bytes) -> Result<(), Malformed> {
+    let Preamble { api_key, version, correlation_id } = Preamble::read(&mut frame)?;
+    let api = APIS.iter().find(|api| api.key == api_key && (api.min..=api.max).contains(&version));
+    let api = api.ok_or_else(|| Malformed("not served".to_string()))?;
+    let flexible = (api.header)(version) >= 2;
+    codec::client_id(&mut frame, flexible)?;
+    let fields = schema::of(api_key).expect("every API that is served has a layout");
+    prescan::measure(fields, version, flexible, &frame)?;
+    if api_key == ProduceRequest::KEY && version < 3 {
+        return handlers::produce_old::refuse(version, correlation_id, frame).map(drop);
+    }
+    (api.read)(version, frame)
 }

@@ -22,8 +22,9 @@ pub mod schema;
 pub mod server;
 pub mod sessions;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, FrontMetrics};
 use crate::tasks::Tasks;
+use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -77,6 +78,9 @@ pub struct Front {
     /// Records in answers, in KiB.
     answers: Arc<Semaphore>,
     pub sessions: sessions::Sessions,
+    metrics: FrontMetrics,
+    /// Of each API, in the order of [`dispatch::APIS`].
+    requests_of: Vec<Counter>,
 }
 
 impl Front {
@@ -84,7 +88,10 @@ impl Front {
     pub fn new(broker: Broker, tasks: Tasks, config: KafkaConfig) -> Arc<Front> {
         let budget = || Arc::new(Semaphore::new(kib(config.node_bytes_max) as usize));
         let (requests, answers) = (budget(), budget());
-        Arc::new(Front { broker, tasks, config, requests, answers, sessions: sessions::Sessions::default() })
+        let metrics = broker.front_metrics("kafka");
+        let requests_of = dispatch::APIS.iter().map(|api| metrics.requests_of(api.name)).collect();
+        let sessions = sessions::Sessions::default();
+        Arc::new(Front { broker, tasks, config, requests, answers, sessions, metrics, requests_of })
     }
 }
 

@@ -226,3 +226,25 @@ fn whatever_passes_is_decoded_or_refused() {
     };
     runner.run(&input, run).unwrap();
 }
+
+/// How the seeds of the fuzz target were made: `cargo test --lib prescan -- --ignored`.
+#[test]
+#[ignore = "writes the corpus into the source tree"]
+fn write_seeds() {
+    let dir = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/kafka_requests");
+    std::fs::create_dir_all(&dir).unwrap();
+    let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    for api in APIS {
+        let (_, header, ..) = decoders().find(|(key, ..)| *key == api.key).unwrap();
+        for version in [api.min, api.max] {
+            let flexible = header(version) >= 2;
+            let mut frame = [api.key.to_be_bytes(), version.to_be_bytes(), [0, 0], [0, 7], [0, 1]].concat();
+            frame.push(b'c');
+            frame.extend(flexible.then_some(0));
+            frame.extend(written(&mut random, schema::of(api.key).unwrap(), version, flexible));
+            let read = crate::kafka::dispatch::read(frame.clone().into());
+            assert!(read.is_ok() || api.key == 0, "{read:?}");
+            std::fs::write(dir.join(format!("{}-{version}", api.name)), frame).unwrap();
+        }
+    }
+}

@@ -7,6 +7,7 @@
 
 use super::{Front, connection};
 use crate::tasks::OnPanic;
+use prometheus_client::metrics::gauge::Gauge;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,11 +15,15 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Counts a connection while it is held.
-struct Counted(Arc<AtomicUsize>);
+struct Counted {
+    connections: Arc<AtomicUsize>,
+    shown: Gauge,
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shown.dec();
     }
 }
 
@@ -45,7 +50,9 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>) {
 
 fn take(front: &Arc<Front>, connections: &Arc<AtomicUsize>, full: &AtomicBool, stream: TcpStream, address: SocketAddr) {
     let before = connections.fetch_add(1, Ordering::Relaxed);
-    let counted = Counted(connections.clone());
+    let shown = front.metrics.connections.clone();
+    shown.inc();
+    let counted = Counted { connections: connections.clone(), shown };
     let max = front.config.connections_max;
     if before >= max {
         // The protocol has no words for this. Said once for each time that it happens, not for each client.

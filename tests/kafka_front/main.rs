@@ -5,6 +5,7 @@ mod bad_input;
 mod client;
 mod cluster;
 mod fetches;
+mod mutated;
 #[path = "../support/mod.rs"]
 mod support;
 

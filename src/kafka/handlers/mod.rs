@@ -35,7 +35,7 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
-mod produce_old;
+pub mod produce_old;
 pub mod sync_group;
 
 use super::context::RequestContext;

@@ -54,7 +54,7 @@ impl From<ResponseError> for Refused {
 /// The bytes are no such request.
 pub fn begin(mut ctx: RequestContext, mut body: Bytes) -> Result<Begun, Malformed> {
     if ctx.version < 3 {
-        let answer = produce_old::refuse(&ctx, body)?;
+        let answer = produce_old::refuse(ctx.version, ctx.correlation_id, body)?;
         return Ok(Begun::InTurn(std::future::ready(Ok(answer)).boxed()));
     }
     let request = ProduceRequest::decode(&mut body, ctx.version).map_err(|error| Malformed(error.to_string()))?;

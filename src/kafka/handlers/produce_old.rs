@@ -2,7 +2,6 @@
 //! taken. The layout is read and written here, as nobody else knows these versions any more.
 
 use crate::kafka::codec::{self, Answer, Malformed};
-use crate::kafka::context::RequestContext;
 use crate::kafka::errors::ResponseError;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -10,16 +9,16 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 ///
 /// # Errors
 /// The bytes are no such request.
-pub fn refuse(ctx: &RequestContext, body: Bytes) -> Result<Answer, Malformed> {
+pub fn refuse(version: i16, correlation_id: i32, body: Bytes) -> Result<Answer, Malformed> {
     let mut out = BytesMut::new();
-    let is_silent = walk(body, ctx.version, &mut out).ok_or_else(|| Malformed("it is cut off".to_string()))?;
+    let is_silent = walk(body, version, &mut out).ok_or_else(|| Malformed("it is cut off".to_string()))?;
     if is_silent {
         return Err(Malformed(
             "message formats of before Kafka 0.11 are not taken, and acks=0 hears of no error".into(),
         ));
     }
     let mut head = BytesMut::new();
-    codec::put_head(&mut head, ctx.correlation_id, 0, out.len()).map_err(Malformed)?;
+    codec::put_head(&mut head, correlation_id, 0, out.len()).map_err(Malformed)?;
     Ok(Answer { pieces: vec![head.freeze(), out.freeze()], permit: None })
 }
 
