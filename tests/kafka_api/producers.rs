@@ -1,12 +1,12 @@
 //! Idempotent producers (KIP-98), on the wire.
 
 use super::support::{Cluster, LONG};
-use super::wire::{Client, batch, name, of_producer};
+use super::wire::{Client, batch, name, of_producer, write};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::{
     BrokerId, CreateTopicsRequest, DescribeProducersRequest, InitProducerIdRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProducerId,
+    OffsetForLeaderEpochRequest, ProduceRequest, ProducerId,
 };
 use std::time::Instant;
 
@@ -147,4 +147,36 @@ fn another_leader_knows_the_producers_and_where_terms_end() {
     let ended = client.call(4, &request);
     let partition = &ended.topics[0].partitions[0];
     assert_eq!((partition.error_code, partition.leader_epoch, partition.end_offset), (0, epoch, 3));
+}
+
+#[test]
+fn what_is_on_its_way_counts_as_written() {
+    let cluster = Cluster::start(3);
+    let mut client = Client::connect(&cluster.spec(1).kafka);
+    let topic = CreatableTopic::default().with_name(name("piped")).with_num_partitions(1).with_replication_factor(3);
+    let made = client.call(7, &CreateTopicsRequest::default().with_timeout_ms(10_000).with_topics(vec![topic]));
+    assert_eq!(made.topics[0].error_code, 0, "{made:?}");
+    let producer = new_producer(&mut client);
+    let leaders = [1, 2, 3].map(|node| Client::connect(&cluster.spec(node).kafka));
+    let begin = of_producer(&batch(&[5]), producer, 0, 0);
+    let led = |mut client: Client| (client.produce("piped", 0, begin.clone()).error_code == 0).then_some(client);
+    let mut client = leaders.into_iter().find_map(led).expect("one of the nodes leads");
+    // None of these is answered when the next one is sent: sequence numbers and the offsets that they get.
+    let rounds = [(1, 0, 1), (4, 0, 4), (4, 0, 4), (1, 0, 1), (11, 45, -1), (7, 0, 7), (10, 0, 10), (7, 0, 7)];
+    for round in 0..50 {
+        let shift = round * 12;
+        let sent: Vec<i32> = rounds
+            .iter()
+            .map(|(first, _, _)| {
+                let batch = of_producer(&batch(&[5; 3]), producer, 0, shift + first);
+                client.send(9, &write("piped", 0, batch))
+            })
+            .collect();
+        for (number, (first, code, offset)) in sent.into_iter().zip(rounds) {
+            let mut answer = client.receive::<ProduceRequest>(9, number);
+            let answer = answer.responses.remove(0).partition_responses.remove(0);
+            let expected = if code == 0 { i64::from(shift + offset) } else { -1 };
+            assert_eq!((answer.error_code, answer.base_offset), (code, expected), "round {round}, sequence {first}");
+        }
+    }
 }

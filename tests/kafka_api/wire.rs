@@ -25,6 +25,12 @@ impl Client {
 
     /// Sends a request and gives its answer, of which nothing may be left over.
     pub fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        let sent = self.send(version, request);
+        self.receive::<R>(version, sent)
+    }
+
+    /// Sends a request; gives the number of its answer. Answers come in the order of requests.
+    pub fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
         self.correlation_id += 1;
         let mut frame = BytesMut::new();
         RequestHeader::default()
@@ -37,6 +43,11 @@ impl Client {
         request.encode(&mut frame, version).expect("the request can be said in this version");
         self.stream.write_all(&(frame.len() as u32).to_be_bytes()).expect("the node reads");
         self.stream.write_all(&frame).expect("the node reads");
+        self.correlation_id
+    }
+
+    /// The answer to the request of this number, which must be the next one.
+    pub fn receive<R: Request>(&mut self, version: i16, sent: i32) -> R::Response {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).expect("the node answers");
         let mut answer = vec![0; u32::from_be_bytes(length) as usize];
@@ -44,7 +55,7 @@ impl Client {
         let mut answer = Bytes::from(answer);
         let header_version = <R::Response as HeaderVersion>::header_version(version);
         let header = ResponseHeader::decode(&mut answer, header_version).expect("an answer has a header");
-        assert_eq!(header.correlation_id, self.correlation_id);
+        assert_eq!(header.correlation_id, sent);
         let response = R::Response::decode(&mut answer, version).expect("the answer has its version's form");
         assert!(!answer.has_remaining(), "{} bytes are left behind the answer", answer.remaining());
         response
@@ -52,12 +63,16 @@ impl Client {
 
     /// Writes one batch with acks=all.
     pub fn produce(&mut self, topic: &str, partition: i32, batch: Bytes) -> PartitionProduceResponse {
-        let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
-        let topics = vec![TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data])];
-        let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(topics);
-        let mut response = self.call(9, &request);
+        let mut response = self.call(9, &write(topic, partition, batch));
         response.responses.remove(0).partition_responses.remove(0)
     }
+}
+
+/// One batch with acks=all.
+pub fn write(topic: &str, partition: i32, batch: Bytes) -> ProduceRequest {
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
+    let topics = vec![TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data])];
+    ProduceRequest::default().with_transactional_id(None).with_acks(-1).with_timeout_ms(10_000).with_topic_data(topics)
 }
 
 pub fn name(topic: &str) -> TopicName {
