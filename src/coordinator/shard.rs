@@ -6,7 +6,7 @@ use crate::partition::{Append, Replica};
 use crate::record::{RecordSet, build_batch};
 use crate::state::group::live::{Joined, LiveConfig, LiveGroup, Output, PersistToken, Synced, Ticket};
 use crate::state::group::{GroupCommand, GroupError, GroupMetadata, GroupRecord};
-use crate::state::partition::{Applied, Identity, KeyHash};
+use crate::state::partition::{Applied, Identity};
 use crate::tasks::OnPanic;
 use crate::types::{Acks, GroupId, Term};
 use futures::FutureExt;
@@ -167,13 +167,12 @@ impl Coordinator {
                 set.push(now_ms, Some(&key), value.as_deref(), &[]);
             }
             let built = build_batch(&[set]);
-            let key = KeyHash(parts.random.uuid().into_bytes());
-            let identity = Identity::Key { client: false, key, body: key, default_timestamp_ms: now_ms };
             let append = Append {
                 batches: built.bytes,
                 record_count: built.record_count,
                 timestamp_ms_max: built.timestamp_ms_max,
-                identity,
+                // Sent once: whoever asked hears of a failure, and decides.
+                identity: Identity::Anonymous,
                 expected_offset: None,
                 acks: Acks::All,
             };
