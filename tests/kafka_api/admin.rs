@@ -162,13 +162,41 @@ fn records_are_deleted_in_every_version() {
 }
 
 fn earliest(client: &mut Client, topic: &str) -> i64 {
+    offset_at(client, topic, -2).0
+}
+
+/// Offset and timestamp of what is asked for by a time, or by a negative number of its own.
+fn offset_at(client: &mut Client, topic: &str, timestamp: i64) -> (i64, i64) {
     use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-    let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(-2);
+    let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
     let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-    let answer = client.call(5, &request).topics.remove(0).partitions.remove(0);
+    let answer = client.call(7, &request).topics.remove(0).partitions.remove(0);
     assert_eq!(answer.error_code, 0);
-    answer.offset
+    (answer.offset, answer.timestamp)
+}
+
+#[test]
+fn offsets_are_found_by_time() {
+    const NEWEST: i64 = -3;
+    let (_cluster, mut client) = node();
+    make(&mut client, "timed");
+    assert_eq!(offset_at(&mut client, "timed", NEWEST), (-1, -1), "never written");
+    for timestamps in [[5, 900, 7], [800, 900, 10], [11, 12, 13]] {
+        assert_eq!(client.produce("timed", 0, batch(&timestamps)).error_code, 0);
+    }
+    assert_eq!(offset_at(&mut client, "timed", NEWEST), (1, 900), "the first of the newest");
+    assert_eq!(offset_at(&mut client, "timed", 0), (0, 5));
+    assert_eq!(offset_at(&mut client, "timed", 6), (1, 900));
+    assert_eq!(offset_at(&mut client, "timed", 901), (-1, -1));
+    assert_eq!(offset_at(&mut client, "timed", -1), (9, -1), "the end");
+    // A header that says another time than its records is set right.
+    let mut wrong = batch(&[2000, 1500]).to_vec();
+    wrong[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
+    let crc = crc32c::crc32c(&wrong[21..]);
+    wrong[17..21].copy_from_slice(&crc.to_be_bytes());
+    assert_eq!(client.produce("timed", 0, wrong.into()).error_code, 0);
+    assert_eq!(offset_at(&mut client, "timed", NEWEST), (9, 2000));
 }
 
 fn described(client: &mut Client, version: i16, kind: i8, called: &str) -> (i16, BTreeMap<String, (String, i8, i8)>) {
