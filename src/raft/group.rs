@@ -82,7 +82,7 @@ struct Activity {
     last_used: Instant,
     /// Raised at each use: falling asleep compares it, so that a message in between is never slept through.
     uses: u64,
-    /// When this node last began an election by itself.
+    /// When an election was last begun: by this node, or by one that got its vote.
     last_election: Option<Instant>,
     /// A task stands for election because a candidate had a shorter log.
     outbidding: bool,
@@ -416,6 +416,12 @@ impl Group {
         // A group that never had a leader has none to disturb.
         let asks_first = self.log.state().last.is_some_and(|last| last != LogId::default());
         let _ = self.raft.trigger().elect(asks_first).await;
+    }
+
+    /// Another node stands for election: a nudge is not to begin a second one, which would take the leadership from
+    /// the first just after it was won. Gives what was there before.
+    pub(super) fn candidate_heard(&self, at: Option<Instant>) -> Option<Instant> {
+        std::mem::replace(&mut self.activity.lock().last_election, at)
     }
 
     /// The leader's process has ended for sure: elect at once, without waiting for its lease. The replicas agree on

@@ -8,6 +8,7 @@ use openraft::raft::TransferLeaderRequest;
 use openraft::storage::{Snapshot, SnapshotMeta};
 use std::fmt::Display;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Carries out one request and answers it. Its first await puts the request into the group's queue.
 pub(super) async fn carry_out(group: &Arc<Group>, incoming: Incoming) {
@@ -44,7 +45,13 @@ async fn vote(group: &Arc<Group>, message: &Message) -> Answer {
     group.touch();
     let request = vote_request(message).map_err(text)?;
     let offered = request.last_log_id;
+    // Before the vote is given: a request that comes meanwhile is to find it. Births show why: all replicas open the
+    // group at once, and whoever is asked for its leader then would stand for election too.
+    let before = group.candidate_heard(Some(Instant::now()));
     let response = group.raft.vote(request).await.map_err(text)?;
+    if !response.vote_granted {
+        group.candidate_heard(before);
+    }
     if !response.vote_granted && response.last_log_id > offered {
         group.outbid();
     }
