@@ -294,7 +294,7 @@ impl Connection {
                 self.front.metrics.received_bytes.inc_by(len as u64);
                 self.active = Instant::now();
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.inbox.release(),
             Err(error) => return Err(error.into()),
         }
         Ok(())

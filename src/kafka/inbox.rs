@@ -75,11 +75,16 @@ impl Inbox {
             let count = (kib(total) as usize).min(all.num_permits());
             all.split(count)
         });
+        self.release();
+        Ok(Some(Framed { bytes, permit }))
+    }
+
+    /// Gives back the room of an empty buffer: a client that has nothing to say holds none.
+    pub(super) fn release(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
             self.permit = None;
         }
-        Ok(Some(Framed { bytes, permit }))
     }
 
     /// Bytes by which the buffer is to grow before more can be read; 0 where there is room.
