@@ -80,7 +80,7 @@ impl Coordinator {
         if !records.is_empty() {
             tracing::info!(partition = %led.replica.group.id, count = records.len(), "offsets of groups are forgotten");
             // Where this fails, the next sweep finds the same.
-            let _ = self.write(led, &records).await;
+            drop(self.write(led, &records).await);
         }
     }
 }

@@ -165,9 +165,10 @@ impl LiveGroup {
     /// Whether a member reads `topic`. One whose subscription can't be read is taken to read all.
     pub fn is_subscribed(&self, topic: &str) -> bool {
         let reads = |member: &Member| {
-            member.protocols.iter().any(|(_, subscription)| {
-                subscribed_topics(subscription).is_none_or(|topics| topics.iter().any(|name| *name == topic))
-            })
+            member
+                .protocols
+                .iter()
+                .any(|(_, subscription)| subscribed_topics(subscription).is_none_or(|topics| topics.contains(&topic)))
         };
         self.members.values().any(reads)
     }
