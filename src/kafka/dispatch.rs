@@ -23,6 +23,9 @@ use tokio::time::Instant;
 /// An answer to come. `Err` is a mistake of this house, which ends the connection.
 pub type Answering = BoxFuture<'static, Result<Answer, String>>;
 
+/// Makes an answer without reading the request's body.
+type Refuse = fn(&RequestContext) -> Result<Answer, String>;
+
 /// A request that was read.
 pub enum Begun {
     /// To be begun once all before it are answered.
@@ -44,7 +47,7 @@ pub struct Api {
     #[cfg(any(test, fuzzing))]
     read: fn(i16, Bytes) -> Result<(), Malformed>,
     /// The answer to a version that is not served, if it has one.
-    unsupported: Option<fn(&RequestContext) -> Result<Answer, String>>,
+    unsupported: Option<Refuse>,
 }
 
 /// What becomes an answer's bytes.
