@@ -84,8 +84,6 @@ struct Activity {
     uses: u64,
     /// When an election was last begun: by this node, or by one that got its vote.
     last_election: Option<Instant>,
-    /// When the group was opened here, if it was never written before.
-    born: Option<Instant>,
     /// A task stands for election because a candidate had a shorter log.
     outbidding: bool,
 }
@@ -161,8 +159,7 @@ impl Group {
         tasks: Tasks,
         timing: &RaftTiming,
     ) -> Result<Arc<Group>, String> {
-        let born = log.state().last.is_none().then(Instant::now);
-        if let Some(members) = first_members.filter(|_| born.is_some()) {
+        if let Some(members) = first_members.filter(|_| log.state().last.is_none()) {
             begin(&*log, &members).await?;
         }
         let (machine_log, machine_tasks) = (log.clone(), tasks.clone());
@@ -183,7 +180,6 @@ impl Group {
             last_used: Instant::now(),
             uses: 0,
             last_election: None,
-            born,
             outbidding: false,
         });
         Ok(Arc::new(Group { id, node_id, raft, log, shared, flushed, transport, tasks, activity }))
@@ -411,12 +407,6 @@ impl Group {
         }
         {
             let mut activity = self.activity.lock();
-            // Somebody has just asked for this replica's vote, in the group's first election: another one would only
-            // take the place from who is about to win it, and from the writes that wait for that.
-            let has_voted = self.leadership().term > Term(0);
-            if has_voted && activity.born.is_some_and(|at| at.elapsed() < NUDGE_INTERVAL) {
-                return;
-            }
             // An election on a slow disk takes its time, and the next one would undo it.
             if activity.last_election.is_some_and(|at| at.elapsed() < NUDGE_INTERVAL) {
                 return;
