@@ -60,8 +60,10 @@ class Balsa:
         command += ["--http-port", str(port), "--peer-port", str(port + 10), "--kafka-port", str(port + 20)]
         for setting in settings:
             command += ["--set", setting]
+        # Each BALSA_… is a setting to it; what whoever runs this has set is not meant for these nodes.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BALSA_")}
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=directory, start_new_session=True)
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=directory, env=environment, start_new_session=True)
         self.events = queue.Queue()
         self.pids = {}
         threading.Thread(target=self._follow, daemon=True).start()

@@ -13,7 +13,7 @@ import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-CACHE = os.environ.get("BALSA_CLIENTS_CACHE", os.path.join(ROOT, "target", "clients"))
+CACHE = os.environ.get("CLIENTS_CACHE", os.path.join(ROOT, "target", "clients"))
 SETUP_SECONDS_MAX = 900
 COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 
