@@ -126,7 +126,10 @@ macro_rules! decoders {
     };
 }
 
-fn decoders() -> impl Iterator<Item = (i16, fn(i16) -> i16, std::ops::RangeInclusive<i16>, Decode)> {
+/// An API's key, its header's version by its own, the versions that are checked, and its decoder.
+type Checked = (i16, fn(i16) -> i16, std::ops::RangeInclusive<i16>, Decode);
+
+fn decoders() -> impl Iterator<Item = Checked> {
     let all = decoders![
         ProduceRequest FetchRequest ListOffsetsRequest MetadataRequest OffsetCommitRequest OffsetFetchRequest
         FindCoordinatorRequest JoinGroupRequest HeartbeatRequest LeaveGroupRequest SyncGroupRequest
