@@ -23,6 +23,7 @@ fn a_second_process_on_a_directory_is_refused() {
     let cluster = Cluster::start(1);
     let mut second = cluster.spec(1).clone();
     second.http = format!("127.0.0.1:{}", support::free_port());
+    second.kafka = format!("127.0.0.1:{}", support::free_port());
     second.peer = format!("127.0.0.1:{}", support::free_port());
     second.peers = format!("1={}", second.peer);
     assert_refused(&second, &["in use by another process", &second.data_dir.display().to_string()]);
@@ -36,6 +37,8 @@ fn a_port_in_use_is_named_in_one_line() {
     other.data_dir = cluster.directory().join("other");
     assert_refused(&other, &[&other.http]);
     other.http = format!("127.0.0.1:{}", support::free_port());
+    assert_refused(&other, &[&other.kafka, "Kafka"]);
+    other.kafka = format!("127.0.0.1:{}", support::free_port());
     assert_refused(&other, &[&other.peer]);
 }
 
@@ -69,6 +72,7 @@ fn a_node_of_another_cluster_is_refused() {
         spec.data_dir = elsewhere.join(format!("node-{id}"));
         spec.log = elsewhere.join(format!("node-{id}.log"));
         spec.http = format!("127.0.0.1:{}", support::free_port());
+        spec.kafka = format!("127.0.0.1:{}", support::free_port());
         spec.peer = format!("127.0.0.1:{port}");
         spec.peers = peers.join(",");
         others.push(spec);
