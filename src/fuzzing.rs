@@ -342,6 +342,45 @@ mod tests {
         }
     }
 
+    /// A few bytes changed, cut off, doubled, or taken from elsewhere in the file.
+    fn change(random: &crate::random::Random, bytes: &mut Vec<u8>) {
+        let below = |bound: usize| random.below(bound as u64) as usize;
+        for _ in 0..1 + below(4) {
+            if bytes.is_empty() {
+                return bytes.push(below(256) as u8);
+            }
+            let (at, other) = (below(bytes.len()), below(bytes.len()));
+            match below(6) {
+                0 => bytes[at] ^= 1 << below(8),
+                1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][below(5)],
+                2 => bytes.truncate(at),
+                3 => bytes.insert(at, below(256) as u8),
+                4 => bytes[at] = bytes[other],
+                _ => {
+                    let part = bytes[at..(at + below(64)).min(bytes.len())].to_vec();
+                    bytes.splice(other..other, part);
+                }
+            }
+        }
+    }
+
+    /// What every run of the tests does of the fuzzing: no coverage guides it, and it needs no build of its own.
+    #[test]
+    fn changed_files_of_the_corpus_do_no_harm() {
+        const CHANGED_BY_TARGET: usize = 3_000;
+        for (name, target) in TARGETS {
+            let random = crate::random::Random::from_seed(name.bytes().map(u64::from).sum());
+            let mut files: Vec<PathBuf> =
+                std::fs::read_dir(fuzz_dir("corpus").join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+            files.sort();
+            for number in 0..CHANGED_BY_TARGET {
+                let mut bytes = std::fs::read(&files[number % files.len()]).unwrap();
+                change(&random, &mut bytes);
+                target(&bytes);
+            }
+        }
+    }
+
     #[test]
     fn every_target_is_a_program_and_every_program_a_target() {
         let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| name.to_string()).collect();
