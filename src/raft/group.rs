@@ -29,6 +29,10 @@ pub(super) type Raft = openraft::Raft<TypeConfig, GroupMachine>;
 
 /// Elections that a node begins because somebody waits for a leader are at least this far apart.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(1000);
+/// Replicas that are nudged at the same time, again and again, would split the votes each time: each waits a little
+/// longer than the one before it.
+const NUDGE_STEP: Duration = Duration::from_millis(120);
+const OUTBID_STEP: Duration = Duration::from_millis(20);
 
 /// When a replica that refused a candidate for its shorter log stands itself.
 const OUTBID_PAUSES: [Duration; 4] =
@@ -405,10 +409,11 @@ impl Group {
         if self.leadership().leader.is_some() {
             return;
         }
+        let interval = NUDGE_INTERVAL + NUDGE_STEP * self.rank(&self.voters());
         {
             let mut activity = self.activity.lock();
             // An election on a slow disk takes its time, and the next one would undo it.
-            if activity.last_election.is_some_and(|at| at.elapsed() < NUDGE_INTERVAL) {
+            if activity.last_election.is_some_and(|at| at.elapsed() < interval) {
                 return;
             }
             activity.last_election = Some(Instant::now());
@@ -438,8 +443,7 @@ impl Group {
             return;
         }
         let first = self.id.0 as usize % voters.len();
-        let own = voters.iter().position(|node| *node == self.node_id).unwrap_or(0);
-        let rank = (own + voters.len() - first) % voters.len();
+        let rank = self.rank(&voters);
         let vote: Vote = VoteBytes { term: before.term.0, node: gone.0, committed: true }.into();
         let request = TransferLeaderRequest::new(vote, voters[first].0, None);
         if let Err(error) = self.raft.handle_transfer_leader(request).await {
@@ -449,7 +453,7 @@ impl Group {
         self.tasks.spawn("election-in-turn", OnPanic::Log, async move {
             // The first one's election began above. A turn fails where the others have not noticed the loss yet, or have
             // entries that this replica lacks; then it comes round again, later each time.
-            let mut at = Duration::from_millis(150) * rank as u32;
+            let mut at = Duration::from_millis(150) * rank;
             for round in 0..ELECTION_ROUNDS_MAX {
                 if round > 0 || rank > 0 {
                     if !group.tasks.pause(at).await {
@@ -472,16 +476,23 @@ impl Group {
         if self.has_leader() || std::mem::replace(&mut self.activity.lock().outbidding, true) {
             return;
         }
-        let group = self.clone();
+        let (group, later) = (self.clone(), OUTBID_STEP * self.rank(&self.voters()));
         self.tasks.spawn("outbid", OnPanic::Log, async move {
             for pause in OUTBID_PAUSES {
-                if !group.tasks.pause(pause).await || group.has_leader() {
+                if !group.tasks.pause(pause + later).await || group.has_leader() {
                     break;
                 }
                 let _ = group.raft.trigger().elect(false).await;
             }
             group.activity.lock().outbidding = false;
         });
+    }
+
+    /// In which turn this replica stands for election; they begin at another one in each group.
+    fn rank(&self, voters: &[NodeId]) -> u32 {
+        let count = voters.len().max(1);
+        let own = voters.iter().position(|node| *node == self.node_id).unwrap_or(0);
+        ((own + count - self.id.0 as usize % count) % count) as u32
     }
 
     /// Whether somebody leads whose process has not ended, as far as this node knows.

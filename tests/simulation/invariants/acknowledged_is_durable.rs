@@ -47,12 +47,18 @@ impl Invariant for AcknowledgedIsDurable {
             let Some((_, quorums)) = self.memberships.get(&group) else {
                 return Err(format!("{place}: offsets below {end} were acknowledged, and no membership is committed"));
             };
+            let in_force: Vec<BTreeSet<HostId>> =
+                replicas.iter().map(|(_, _, _, replica)| replica.voters.iter().copied().collect()).collect();
             let holders: BTreeSet<HostId> = replicas
                 .into_iter()
                 .filter(|(_, host, _, replica)| host.damaged || replica.log.flushed_end >= *end)
                 .map(|(host, _, _, _)| host)
                 .collect();
-            if quorums.iter().any(|quorum| quorum.intersection(&holders).count() <= quorum.len() / 2) {
+            let has = |quorum: &BTreeSet<HostId>| quorum.intersection(&holders).count() > quorum.len() / 2;
+            // From when a leader has the entry that ends a joint membership, it commits by the new voters alone (Ongaro's
+            // dissertation, section 4.3); that entry itself is committed a moment later.
+            let ends_joint = |quorum: &BTreeSet<HostId>| quorums.len() > 1 && in_force.contains(quorum);
+            if !quorums.iter().all(has) && !quorums.iter().any(|quorum| has(quorum) && ends_joint(quorum)) {
                 return Err(format!(
                     "{place}: offsets below {end} were acknowledged, and of {quorums:?} only {holders:?} have them on disk"
                 ));

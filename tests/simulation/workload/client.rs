@@ -33,6 +33,8 @@ pub struct Client {
     sequences: Option<BTreeMap<(String, u32), i32>>,
     /// How often its group committed.
     commits: u64,
+    /// A group of another name after each commit whose outcome is not known.
+    group_life: u64,
     /// Makes and deletes this topic, if any.
     admin_of: Option<(String, u32)>,
     admin_exists: bool,
@@ -52,6 +54,7 @@ impl Client {
             values: 0,
             sequences: None,
             commits: 0,
+            group_life: 0,
             admin_of,
             admin_exists: false,
         }
@@ -116,7 +119,8 @@ impl Client {
 
     /// One of what a group of its own asks. Of the first topic, which is never deleted: offsets go with their topic.
     fn of_group(&mut self) -> Call {
-        let (topic, partition, group) = (self.topics.0[0].0.clone(), 0, format!("group-{}", self.id));
+        let (topic, partition, group) =
+            (self.topics.0[0].0.clone(), 0, format!("group-{}-{}", self.id, self.group_life));
         if self.chance(50) {
             return Call::Committed { topic, partition, group };
         }
@@ -199,6 +203,8 @@ impl Client {
                 let in_doubt = self.in_doubt || matches!(outcome, Outcome::Unknown { .. });
                 self.again = Some((event.call.clone(), self.attempts + 1, in_doubt));
             }
+            // It may land late, on another node's way, behind newer ones: nothing fences a commit of nobody.
+            Call::Commit { .. } if matches!(outcome, Outcome::Unknown { .. }) => self.group_life += 1,
             // Whoever is refused a create or a delete takes it for done: the next try tells.
             Call::Create { .. } => self.admin_exists = true,
             Call::Delete { .. } => self.admin_exists = false,
