@@ -123,7 +123,8 @@ fn wait_for_log(cluster: &crate::support::Cluster, before: usize) -> String {
     let begun = Instant::now();
     loop {
         let log = cluster.log(1);
-        if log.len() > before || begun.elapsed() > Duration::from_secs(5) {
+        // Whole lines: one may be on its way into the file.
+        if (log.len() > before && log.ends_with('\n')) || begun.elapsed() > Duration::from_secs(5) {
             return log[before..].to_owned();
         }
         std::thread::sleep(Duration::from_millis(2));

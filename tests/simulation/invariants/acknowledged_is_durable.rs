@@ -57,7 +57,8 @@ impl Invariant for AcknowledgedIsDurable {
             let has = |quorum: &BTreeSet<HostId>| quorum.intersection(&holders).count() > quorum.len() / 2;
             // From when a leader has the entry that ends a joint membership, it commits by the new voters alone (Ongaro's
             // dissertation, section 4.3); that entry itself is committed a moment later.
-            let ends_joint = |quorum: &BTreeSet<HostId>| quorums.len() > 1 && in_force.contains(quorum);
+            let all: BTreeSet<HostId> = quorums.iter().flatten().copied().collect();
+            let ends_joint = |quorum: &BTreeSet<HostId>| *quorum != all && in_force.contains(quorum);
             if !quorums.iter().all(has) && !quorums.iter().any(|quorum| has(quorum) && ends_joint(quorum)) {
                 return Err(format!(
                     "{place}: offsets below {end} were acknowledged, and of {quorums:?} only {holders:?} have them on disk"
