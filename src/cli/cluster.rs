@@ -1,9 +1,9 @@
 //! `balsa cluster status`: the nodes, as the cluster itself sees them.
 
+use super::answer::{Shared, cell};
 use super::exit::Outcome;
 use super::runtime;
-use super::servers::{Output, ServerArguments, parsed, print, table};
-use super::topic::cell;
+use super::servers::{parsed, table};
 use crate::client::Request;
 use clap::Subcommand;
 use http::Method;
@@ -20,21 +20,15 @@ enum Command {
     /// The cluster and its nodes: state, leaders, disk
     Status {
         #[command(flatten)]
-        servers: ServerArguments,
-        #[arg(short, long, value_enum, default_value = "text")]
-        output: Output,
+        shared: Shared,
     },
 }
 
 pub fn run(arguments: Arguments) -> Outcome {
-    let Command::Status { servers, output } = arguments.command;
+    let Command::Status { shared } = arguments.command;
     runtime::run_client(async {
-        let body = servers.client().fetch(Request::new(Method::GET, "/v1/cluster")).await?;
-        let answer = parsed(&body)?;
-        match output {
-            Output::Json => print(&format!("{answer}\n")),
-            Output::Text => print(&status(&answer)),
-        }
+        let body = shared.servers.client().fetch(Request::new(Method::GET, "/v1/cluster")).await?;
+        shared.show(&parsed(&body)?, status)
     })
 }
 

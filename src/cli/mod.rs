@@ -4,6 +4,7 @@
 //! error, an exit code that a script can use (see [`exit::Code`]), and silence when the reader of a pipe went away.
 //! Nothing here knows the inside of a node.
 
+mod answer;
 mod bench;
 mod cluster;
 mod consume;

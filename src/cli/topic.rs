@@ -1,26 +1,18 @@
 //! `balsa topic …`: what topics there are, and making, changing and deleting them.
 
+use super::answer::{Deletion, Shared, cell};
 use super::exit::{Failure, Outcome};
 use super::runtime;
-use super::servers::{Output, ServerArguments, encoded, grouped, parsed, print, table};
+use super::servers::{encoded, parsed, table};
 use crate::client::Request;
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Map, Value, json};
-use std::io::{self, BufRead, IsTerminal, Write};
 
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(clap::Args)]
-struct Shared {
-    #[command(flatten)]
-    servers: ServerArguments,
-    #[arg(short, long, value_enum, default_value = "text")]
-    output: Output,
 }
 
 #[derive(Subcommand)]
@@ -101,10 +93,8 @@ pub fn run(arguments: Arguments) -> Outcome {
                 shared.show(&topic, described)
             }
             Command::Delete { topic, yes, if_exists, shared } => {
-                if !yes {
-                    confirm(&topic)?;
-                }
-                delete(&topic, if_exists, &shared).await
+                let deletion = Deletion { what: "topic", name: &topic, with: "all its records", path: path(&topic) };
+                deletion.run(json!({"name": topic}), yes, if_exists, &shared).await
             }
         }
     })
@@ -112,21 +102,6 @@ pub fn run(arguments: Arguments) -> Outcome {
 
 fn path(topic: &str) -> String {
     format!("/v1/topics/{}", encoded(topic))
-}
-
-impl Shared {
-    async fn ask(&self, request: Request) -> Result<Value, Failure> {
-        let body = self.servers.client().fetch(request).await?;
-        if body.is_empty() { Ok(Value::Null) } else { parsed(&body) }
-    }
-
-    /// Prints the answer itself, or what `text` makes of it.
-    fn show(&self, answer: &Value, text: impl FnOnce(&Value) -> String) -> Outcome {
-        match self.output {
-            Output::Json => print(&format!("{answer}\n")),
-            Output::Text => print(&text(answer)),
-        }
-    }
 }
 
 async fn list(shared: &Shared) -> Outcome {
@@ -153,18 +128,6 @@ async fn create(body: &Value, if_not_exists: bool, shared: &Shared) -> Outcome {
         Ok(answer) => shared.show(&parsed(&answer)?, |topic| format!("topic {} was made\n", cell(&topic["name"]))),
         Err(error) if if_not_exists && error.status() == Some(409) => {
             shared.show(body, |topic| format!("topic {} exists already\n", cell(&topic["name"])))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn delete(topic: &str, if_exists: bool, shared: &Shared) -> Outcome {
-    let request = Request::new(Method::DELETE, path(topic));
-    let answer = json!({"name": topic});
-    match shared.servers.client().fetch(request).await {
-        Ok(_) => shared.show(&answer, |_| format!("topic {topic} was deleted\n")),
-        Err(error) if if_exists && error.status() == Some(404) => {
-            shared.show(&answer, |_| format!("there is no topic {topic}\n"))
         }
         Err(error) => Err(error.into()),
     }
@@ -218,19 +181,6 @@ fn setting(pair: &str) -> Result<(String, String), Failure> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Asks a person; a script must say `--yes`.
-fn confirm(topic: &str) -> Outcome {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format_args!(
-            "deleting topic {topic} with all its records needs --yes in a script"
-        )));
-    }
-    let _ = write!(io::stderr(), "Delete topic {topic} with all its records? Type its name to go on: ");
-    let mut line = String::new();
-    let read = io::stdin().lock().read_line(&mut line);
-    if read.is_ok() && line.trim() == topic { Ok(()) } else { Err(Failure::failed("not deleted")) }
-}
-
 fn described(topic: &Value) -> String {
     let mut text = format!("topic {}, id {}\n", cell(&topic["name"]), cell(&topic["id"]));
     for (key, value) in topic["config"].as_object().into_iter().flatten() {
@@ -243,17 +193,6 @@ fn described(topic: &Value) -> String {
     });
     let headings = ["partition", "leader", "term", "replicas", "in sync", "log start", "high watermark", "bytes"];
     text + "\n" + &table(&headings, rows.collect())
-}
-
-/// A JSON value as a person reads it.
-pub fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.as_u64().map_or_else(|| number.to_string(), grouped),
-        Value::Array(list) => list.iter().map(cell).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -3,28 +3,19 @@
 mod datetime;
 mod reset;
 
-use super::exit::{Failure, Outcome};
+use super::answer::{Deletion, Shared, cell};
+use super::exit::Outcome;
 use super::runtime;
-use super::servers::{Output, ServerArguments, encoded, parsed, print, table};
-use super::topic::cell;
+use super::servers::{encoded, table};
 use crate::client::Request;
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
-use std::io::{self, BufRead, IsTerminal, Write};
 
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(clap::Args)]
-struct Shared {
-    #[command(flatten)]
-    servers: ServerArguments,
-    #[arg(short, long, value_enum, default_value = "text")]
-    output: Output,
 }
 
 #[derive(Subcommand)]
@@ -111,10 +102,8 @@ pub fn run(arguments: Arguments) -> Outcome {
             }
             Command::ResetOffsets(reset) => reset::run(&reset).await,
             Command::Delete { group, yes, if_exists, shared } => {
-                if !yes {
-                    confirm(&group)?;
-                }
-                delete(&group, if_exists, &shared).await
+                let deletion = Deletion { what: "group", name: &group, with: "its offsets", path: path(&group) };
+                deletion.run(json!({"group": group}), yes, if_exists, &shared).await
             }
         }
     })
@@ -122,21 +111,6 @@ pub fn run(arguments: Arguments) -> Outcome {
 
 fn path(group: &str) -> String {
     format!("/v1/groups/{}", encoded(group))
-}
-
-impl Shared {
-    async fn ask(&self, request: Request) -> Result<Value, Failure> {
-        let body = self.servers.client().fetch(request).await?;
-        if body.is_empty() { Ok(Value::Null) } else { parsed(&body) }
-    }
-
-    /// Prints the answer itself, or what `text` makes of it.
-    fn show(&self, answer: &Value, text: impl FnOnce(&Value) -> String) -> Outcome {
-        match self.output {
-            Output::Json => print(&format!("{answer}\n")),
-            Output::Text => print(&text(answer)),
-        }
-    }
 }
 
 fn rows(of: &Value) -> impl Iterator<Item = &Value> {
@@ -177,28 +151,4 @@ fn described(group: &Value) -> String {
         text += &format!("\n{}", table(&headings, offsets));
     }
     text
-}
-
-async fn delete(group: &str, if_exists: bool, shared: &Shared) -> Outcome {
-    let request = Request::new(Method::DELETE, path(group));
-    let answer = json!({"group": group});
-    match shared.servers.client().fetch(request).await {
-        Ok(_) => shared.show(&answer, |_| format!("group {group} was deleted\n")),
-        Err(error) if if_exists && error.status() == Some(404) => {
-            shared.show(&answer, |_| format!("there is no group {group}\n"))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Asks a person; a script must say `--yes`.
-fn confirm(group: &str) -> Outcome {
-    if !io::stdin().is_terminal() {
-        let text = format_args!("deleting group {group} with its offsets needs --yes in a script").to_string();
-        return Err(Failure::usage(text));
-    }
-    let _ = write!(io::stderr(), "Delete group {group} with its offsets? Type its name to go on: ");
-    let mut line = String::new();
-    let read = io::stdin().lock().read_line(&mut line);
-    if read.is_ok() && line.trim() == group { Ok(()) } else { Err(Failure::failed("not deleted")) }
 }
